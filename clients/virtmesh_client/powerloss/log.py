@@ -252,7 +252,8 @@ class _Reader:
         elif extra & OPENED:
             self._found.runs += 1
         else:
-            spelled = text.rstrip(b"\0").decode(errors="replace")
+            # A zero ends it: the checker is told of it by its environment, which can't have one.
+            spelled = text.split(b"\0")[0].decode(errors="replace")
             if not spelled.startswith(OWN):
                 self._found.marks.append(Mark(begun, spelled))
 

@@ -52,6 +52,8 @@ pub struct Backlog {
     pub held: Vec<Job>,
     /// When they are tried again; None while there is none.
     pub retry_at: Option<Instant>,
+    /// How often what was held was given up.
+    given_up: u64,
     /// Fast jobs started since the last slow one.
     fast_since_slow: u32,
     pub closing: bool,
@@ -75,6 +77,7 @@ impl Backlog {
             slow: VecDeque::new(),
             held: Vec::new(),
             retry_at: None,
+            given_up: 0,
             fast_since_slow: 0,
             closing: false,
             taken: Vec::new(),
@@ -99,6 +102,7 @@ impl Backlog {
     /// Have all that is held tried again. Returns how many that are.
     pub fn retry_held(&mut self, is_last_try: bool) -> usize {
         self.retry_at = None;
+        self.given_up += u64::from(is_last_try);
         let held = mem::take(&mut self.held);
         let count = held.len();
         for mut job in held {
@@ -106,6 +110,13 @@ impl Backlog {
             self.add(job);
         }
         count
+    }
+
+    /// Note that a job that failed is held. True if it was held before, and somebody has given up since, while
+    /// it was being tried.
+    pub fn is_given_up(&self, job: &mut Job) -> bool {
+        let before = job.held_at.replace(self.given_up);
+        before.is_some_and(|count| count != self.given_up)
     }
 
     /// Take the jobs of one queue out.

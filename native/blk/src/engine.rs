@@ -38,8 +38,8 @@ pub trait Engine: Send + Sync {
     /// Discard the jobs of an abandoned queue that were not begun.
     fn discard(&self, sink: &Arc<dyn CompletionSink>);
 
-    /// Try what is held again now, and complete it if it is the last try. What is being executed is not
-    /// held just now.
+    /// Try what is held again now, and complete it if it is the last try. What is being tried just now is
+    /// tried once more then.
     fn retry(&self, is_last_try: bool);
 
     /// Let the threads end by themselves: none is waited for when this is dropped. For when every queue
@@ -197,7 +197,7 @@ impl Pool {
             sink.discard(1);
             return;
         }
-        if backlog.closing || !sink.may_hold() {
+        if backlog.is_given_up(&mut job) || backlog.closing || !sink.may_hold() {
             job.is_last_try = true;
             backlog.add(job);
         } else {

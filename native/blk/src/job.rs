@@ -68,6 +68,8 @@ pub struct Job {
     pub turn: Option<Turn>,
     /// Complete it, even if the storage fails it.
     pub is_last_try: bool,
+    /// How often held jobs had been given up when it was held last; None of one that never was.
+    pub held_at: Option<u64>,
 }
 
 /// What is left to do with a job that was executed.
@@ -110,6 +112,7 @@ impl Job {
             fault: None,
             turn: None,
             is_last_try: false,
+            held_at: None,
         }
     }
 
@@ -214,6 +217,7 @@ impl Job {
             fault,
             turn: _,
             is_last_try,
+            held_at: _,
         } = self;
         let about = Failed::of(&request);
         let is_flush = request.operation == Operation::Flush;

@@ -8,13 +8,13 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Instant;
 
-use common::PATIENCE;
 use common::jobs::{Counter, LARGE, disk, job};
+use common::{PATIENCE, image_file, options};
 use virtmesh_blk::job::CompletionSink;
 use virtmesh_blk::request::Used;
 use virtmesh_blk::running::Running;
 use virtmesh_blk::spec::{VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_IN};
-use virtmesh_blk::{Disk, Engine, SyncEngine};
+use virtmesh_blk::{Disk, DiskOptions, Engine, Image, SyncEngine};
 
 /// Threads of the engines.
 const THREADS: usize = 4;
@@ -83,6 +83,39 @@ impl CompletionSink for Told {
 
     fn running(&self) -> &Running {
         &self.1
+    }
+}
+
+/// A queue whose second failure is told, and waits until it may be held.
+struct Failing {
+    running: Running,
+    asked: AtomicUsize,
+    fails: Mutex<Sender<()>>,
+    held: Mutex<Receiver<()>>,
+    done: Mutex<Sender<u32>>,
+}
+
+impl CompletionSink for Failing {
+    fn complete(&self, used: &[Used]) {
+        self.done.lock().unwrap().send(used[0].1).unwrap();
+    }
+
+    fn discard(&self, count: usize) {
+        panic!("{count} jobs were discarded");
+    }
+
+    fn running(&self) -> &Running {
+        &self.running
+    }
+
+    /// Asked when it has failed, and when it is to be held.
+    fn may_hold(&self) -> bool {
+        if self.asked.fetch_add(1, Ordering::SeqCst) == 2 {
+            self.fails.lock().unwrap().send(()).unwrap();
+            let may = self.held.lock().unwrap().recv_timeout(PATIENCE);
+            may.unwrap();
+        }
+        true
     }
 }
 
@@ -194,4 +227,32 @@ fn a_queue_that_is_abandoned_leaves_what_was_not_begun() {
     drop(engine);
     assert!(stuck.count.load(Ordering::SeqCst) < MANY);
     assert_eq!(left.0.load(Ordering::SeqCst), 10);
+}
+
+#[test]
+fn what_is_being_tried_when_it_is_given_up_is_held_no_more() {
+    let file = image_file(&vec![1; 1 << 20]);
+    let image = Image::open(file.path(), false, 512).unwrap();
+    let options = DiskOptions {
+        hold_failed: true,
+        ..options()
+    };
+    let disk = Arc::new(Disk::new(image, options).unwrap());
+    file.as_file().set_len(0).unwrap();
+    let ((fails, failure), (may_hold, held), (done, told)) = (channel(), channel(), channel());
+    let sink = Arc::new(Failing {
+        running: Running::default(),
+        asked: AtomicUsize::new(0),
+        fails: Mutex::new(fails),
+        held: Mutex::new(held),
+        done: Mutex::new(done),
+    });
+    let engine = SyncEngine::new(1, 1).unwrap();
+    let mut jobs = vec![job(&disk, VIRTIO_BLK_T_IN, LARGE, sink.clone())];
+    engine.submit(&mut jobs, false, &mut Vec::new());
+    failure.recv_timeout(PATIENCE).unwrap();
+    engine.retry(true);
+    may_hold.send(()).unwrap();
+    told.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(sink.running.held(), 0);
 }

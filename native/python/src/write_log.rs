@@ -18,14 +18,16 @@ pub struct WriteLog {
 
 #[pymethods]
 impl WriteLog {
+    // All of these wait for whoever writes to the log, and its storage may hang.
+
     #[getter]
-    fn entries(&self) -> u64 {
-        self.inner.entries()
+    fn entries(&self, py: Python<'_>) -> u64 {
+        py.detach(|| self.inner.entries())
     }
 
     #[getter]
-    fn trouble(&self) -> Option<String> {
-        self.inner.trouble()
+    fn trouble(&self, py: Python<'_>) -> Option<String> {
+        py.detach(|| self.inner.trouble())
     }
 
     fn mark(&self, py: Python<'_>, text: &str) -> PyResult<()> {

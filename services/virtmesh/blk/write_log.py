@@ -14,13 +14,16 @@ if TYPE_CHECKING:
 
     from virtmesh_native import BlkDevice
 
+FILE_MODE = 0o600
+"""A log has all that is written to the disk: it is for its owner alone, until he says otherwise."""
+
 
 def make_write_log(path: Path | None) -> None:
     """Make the file if it is missing, before the sandbox allows it to. Errors: ImageError."""
     if path is None:
         return
     try:
-        path.touch(exist_ok=True)
+        path.touch(FILE_MODE, exist_ok=True)
     except OSError as error:
         raise ImageError(
             f"{path}: the write log can't be made: {error.strerror}: give a file in a folder that"

@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import sys
 import sysconfig
-from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import ModuleType
 
 SYSTEM = (
     # Libraries, and how they are found.
@@ -67,12 +68,8 @@ FOLDERS_OF_VARIABLES = ("LD_LIBRARY_PATH",)
 FILES_OF_VARIABLES = ("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", "SSL_CERT_DIR", "SSL_CERT_FILE")
 
 
-@cache
 def readable_paths() -> tuple[Path, ...]:
-    """Return what every service may read, with the modules that were loaded at the first call.
-
-    Looking through all modules writes to the memory of each one: a template does it for its forks.
-    """
+    """Return what every service may read, with the modules that are loaded now."""
     return (*map(Path, SYSTEM), *sorted({*code_paths(), *_paths_of_variables()}))
 
 
@@ -89,22 +86,45 @@ def code_paths() -> Iterator[Path]:
     for prefix in {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix}:
         yield Path(prefix) / "lib"
         yield Path(prefix) / "pyvenv.cfg"
-    loaded = set(_folders_of_modules())
+    loaded = _loaded.look()
     for entry in sys.path:
         path = Path(entry).absolute()
         if path in loaded and path != Path("/"):
             yield path
 
 
-def _folders_of_modules() -> Iterator[Path]:
-    """Return the folders that modules were loaded from, without those in packages."""
-    for name, module in tuple(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if file and "." not in name and name != "__main__":
-            path = Path(file)
-            yield (path.parent.parent if path.stem == "__init__" else path.parent).absolute()
-        elif "." not in name:  # A namespace package has no file.
-            yield from (Path(one).absolute().parent for one in getattr(module, "__path__", ()))
+class _Loaded:
+    """The folders that modules were loaded from.
+
+    Each module is looked at once, since that writes to its memory: a template does it for what it
+    has, and its forks for what they import themselves, such as the package of a device's kind.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        """Modules that were looked at: the first ones."""
+        self._folders: set[Path] = set()
+
+    def look(self) -> set[Path]:
+        """Return the folders."""
+        new = len(sys.modules) - self._count
+        for name, module in tuple(islice(reversed(sys.modules.items()), max(new, 0))):
+            self._folders.update(_folders_of(name, module))
+        self._count = len(sys.modules)
+        return self._folders
+
+
+_loaded = _Loaded()
+
+
+def _folders_of(name: str, module: ModuleType) -> Iterator[Path]:
+    """Return the folder that a module was loaded from; a namespace package may have several."""
+    file = getattr(module, "__file__", None)
+    if file and "." not in name and name != "__main__":
+        path = Path(file)
+        yield (path.parent.parent if path.stem == "__init__" else path.parent).absolute()
+    elif "." not in name:  # A namespace package has no file.
+        yield from (Path(one).absolute().parent for one in getattr(module, "__path__", ()))
 
 
 def _paths_of_variables() -> Iterator[Path]:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 WINDOW = 16 << 10
 """Most characters that a process has at a time, and has not taken."""
+UNREAD_MAX = 16 << 10
+"""Most characters that are kept since the driver may not have read them. A receiver has few, and a
+process may say anything of itself."""
 ERRORS = {
     LineError.NONE: pb.LINE_ERROR_UNSPECIFIED,
     LineError.PARITY: pb.LINE_ERROR_PARITY,
@@ -212,7 +215,7 @@ class RelayedLine:
 
     def _forget_read(self, read: int) -> None:
         """Forget what the driver has read: all but the last that were taken."""
-        keep = max(0, self.arrived - read)
+        keep = min(max(0, self.arrived - read), UNREAD_MAX)
         while self._unread and self._unread_characters > keep:
             first = self._unread[0]
             step = min(first.left, self._unread_characters - keep)

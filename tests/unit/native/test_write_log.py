@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from virtmesh_native import BlkDevice
 
+from virtmesh.blk.write_log import make_write_log
 from virtmesh_client.powerloss import read_log
 from virtmesh_common.blk.errors import BlockIOError, ImageError
 
@@ -42,6 +43,18 @@ def test_a_log_is_begun_and_gone_on_with(image: Path, tmp_path: Path) -> None:
     times = [mark.time for mark in log.marks]
     assert times == sorted(set(times))
     assert (log.capacity, log.block_size) == (SIZE, 512)
+
+
+def test_a_log_that_is_made_is_for_its_owner(image: Path, tmp_path: Path) -> None:
+    """By the service, before it is confined, or by the disk. One that is there stays as it is."""
+    made, other, there = (tmp_path / name for name in ("made.log", "other.log", "there.log"))
+    there.touch()
+    there.chmod(0o644)
+    for path in (made, there):
+        make_write_log(path)
+    for path in (made, other, there):
+        BlkDevice(str(image), write_log=str(path)).close()
+    assert [path.stat().st_mode & 0o777 for path in (made, other, there)] == [0o600, 0o600, 0o644]
 
 
 def test_what_was_not_written_whole_is_taken_off(image: Path, tmp_path: Path) -> None:

@@ -104,3 +104,23 @@ def test_code_that_was_loaded_from_a_folder_may_be_read_later(tmp_path: Path) ->
     )
 
     assert str(tmp_path) in done.stdout.splitlines()
+
+
+def test_code_that_was_loaded_after_a_look_may_be_read_too(tmp_path: Path) -> None:
+    """A template looks for all of its forks: one of them loads a kind from elsewhere."""
+    (tmp_path / "loaded_from_here.py").write_text("")
+    program = (
+        "from virtmesh.sandbox.readable import readable_paths;"
+        "before = readable_paths();"
+        "import loaded_from_here;"
+        "print(*(set(readable_paths()) - set(before)), sep='\\n')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.splitlines() == [str(tmp_path)]

@@ -24,12 +24,15 @@ from virtmesh.local.template.packets import (
     encode,
 )
 from virtmesh_common.errors import BadMachine
+from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
     from typing import IO
 
 UNKNOWN = 255
 """Exit status of a service whose template has ended before it: it was told to nobody."""
+ANSWER_SECONDS = 30.0
+"""How long a template may take to fork, with what it still imports, before it is killed."""
 END_SECONDS = 1.0
 """How long a template may take to end before it is killed."""
 
@@ -133,6 +136,12 @@ class Template:
         self._answer = loop.create_future()
         # Only one request is on its way, so the socket has room.
         socket.send_fds(self._socket, [encode(request)], [log.fileno()])
+        with contextlib.suppress(TimeoutError):
+            async with time_limit(ANSWER_SECONDS):
+                return await asyncio.shield(self._answer)
+        # Somebody has stopped it, or it hangs: without it nothing is started any more. An answer
+        # that was on its way is read before its end is.
+        os.kill(self._pid, signal.SIGKILL)
         return await self._answer
 
     def _read(self) -> bool:

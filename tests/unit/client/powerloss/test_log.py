@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import struct
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -114,3 +115,19 @@ def test_the_log_of_another_image_is_refused(log: Path, base: Path) -> None:
     base.write_bytes(changed + bytes(SECTOR))
     with pytest.raises(BadWriteLog, match=r"of 4096 bytes, and .* has 4608"):
         check_power_loss(log, base, ["true"])
+
+
+@pytest.mark.parametrize(
+    ("text", "mark"), [("imp\0orted", "imp"), ("a=b\n\x1b[2J", "a=b\n\x1b[2J")]
+)
+def test_a_checker_can_be_told_of_any_mark(
+    tmp_path: Path, base: Path, text: str, mark: str
+) -> None:
+    """Its environment has it: what others put into a log must not keep it from running."""
+    maker = LogMaker(SECTORS)
+    maker.mark(text)
+    maker.write(0, bytes(SECTOR))
+    path = maker.save(tmp_path / "disk.log", base)
+    program = "import os, sys; sys.exit(bool(os.environ['VIRTMESH_MARK']))"
+    report = check_power_loss(path, base, (sys.executable, "-c", program), PowerLossOptions(seed=1))
+    assert {one.mark for one in report.violations} == {mark}

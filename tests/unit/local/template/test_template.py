@@ -6,6 +6,7 @@ import asyncio
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,10 @@ import pytest
 
 from tests.support.template_rig import find_services, running, template_rig
 from virtmesh.kinds import own_kind_names
+from virtmesh.local.template import client
+from virtmesh.local.template.client import UNKNOWN
 from virtmesh_common.errors import BadMachine
+from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
     from virtmesh.local.template.client import Process
@@ -196,3 +200,34 @@ async def test_a_template_that_lets_go_leaves_its_services(tmp_path: Path) -> No
         assert is_running(service)
         os.kill(service.pid, signal.SIGKILL)
         rig._started.clear()
+
+
+async def test_a_template_that_somebody_has_stopped_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No device would be started again. What it had started runs on, and its end is seen."""
+    async with template_rig(tmp_path) as rig:
+        before = await rig.start(SLEEP)
+        patient, begin = client.ANSWER_SECONDS, client.begin
+
+        def begin_another() -> tuple[socket.socket, int]:
+            monkeypatch.setattr(client, "ANSWER_SECONDS", patient)
+            return begin()
+
+        monkeypatch.setattr(client, "begin", begin_another)
+        monkeypatch.setattr(client, "ANSWER_SECONDS", 0.05)
+        os.kill(parent_of(before.pid), signal.SIGSTOP)
+        async with time_limit(60):
+            after = await rig.start(SLEEP)
+            assert after.pid != before.pid
+            assert is_running(before)
+            for one in (before, after):
+                one.send_signal(signal.SIGKILL)
+                await one.wait()
+        assert before.returncode == UNKNOWN
+
+
+def parent_of(pid: int) -> int:
+    """Return the parent of a process: the template of a service."""
+    text = Path(f"/proc/{pid}/stat").read_text("ascii")
+    return int(text[text.rindex(")") + 2 :].split()[1])

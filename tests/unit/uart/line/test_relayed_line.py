@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from virtmesh.uart.port import LINE_LIMIT, Flow, LineError
-from virtmesh.uart.relayed_line import WINDOW, RelayedLine
+from virtmesh.uart.relayed_line import UNREAD_MAX, WINDOW, RelayedLine
 from virtmesh_common.api.uart.v1 import uart_pb2 as pb
 
 
@@ -93,6 +93,19 @@ def test_a_process_gets_the_part_of_an_input_that_it_has_not() -> None:
     assert given(sent)[-2:] == b"bc"
     line.taken(4, 0, read=4)
     assert given(sent)[-6:] == b"bcdefg"
+
+
+def test_a_process_that_says_it_took_more_than_there_was_fills_no_memory() -> None:
+    """What the driver can't have read by that is kept up to a limit."""
+    line, second = RelayedLine(), list[pb.OpenRequest]()
+    line.link(lambda _: None)
+    for round_ in range(1, 5):
+        line.send_now(bytes([round_]) * UNREAD_MAX)
+        line.taken((1 << 62) + round_ * UNREAD_MAX, 0, read=0)
+    line.unlink()
+    line.conclude(read=0)
+    line.link(second.append)
+    assert line.waiting <= 2 * UNREAD_MAX
 
 
 def test_a_process_that_lives_keeps_what_it_was_given() -> None:
