@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +17,8 @@ import pytest
 
 from tests.support.template_rig import find_services, running, template_rig
 from virtmesh.kinds import own_kind_names
+from virtmesh.local.template.client import begin
+from virtmesh.local.template.packets import encode
 from virtmesh_common.errors import BadMachine
 
 if TYPE_CHECKING:
@@ -196,3 +200,26 @@ async def test_a_template_that_lets_go_leaves_its_services(tmp_path: Path) -> No
         assert is_running(service)
         os.kill(service.pid, signal.SIGKILL)
         rig._started.clear()
+
+
+async def test_a_template_that_was_killed_leaves_no_error_that_nobody_takes(tmp_path: Path) -> None:
+    """It would be a traceback in the log of the supervisor, though the start has succeeded."""
+    told: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, what: told.append(what["message"]))
+    async with template_rig(tmp_path) as rig:
+        await rig.start(SLEEP)
+        os.kill(rig.template_pid(), signal.SIGKILL)
+        select.select([rig.template._socket], [], [])
+        await rig.start(SLEEP)
+        gc.collect()
+    assert told == []
+
+
+def test_a_template_ends_quietly_with_a_supervisor_that_was_killed(tmp_path: Path) -> None:
+    """What the supervisor has not read makes a reset of its end: no traceback on a terminal."""
+    supervisor, template = begin()
+    with (tmp_path / "log").open("wb") as log:
+        socket.send_fds(supervisor, [encode(running(""))], [log.fileno()])
+    select.select([supervisor], [], [])
+    supervisor.close()
+    assert os.waitpid(template, 0) == (template, 0)
