@@ -38,6 +38,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("virtmesh_common",),
     ("virtmesh_native",),
     (
+        "virtmesh_client.closable",
         "virtmesh_client.fork",
         "virtmesh_client.local",
         "virtmesh_client.security",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 
 import grpc
 
+from virtmesh_client.closable import ClosableChannel
 from virtmesh_client.fork import keep_inherited
 from virtmesh_client.patience import (
     DONE,
@@ -152,13 +153,14 @@ class KernelChannel:
         self._insecure = insecure
         shown = self.credentials
         keep_inherited()
-        self._grpc = open_sync_channel(
+        inner = open_sync_channel(
             address,
             proxy=proxy,
             keepalive=keepalive,
             credentials=shown.of_channel() if shown else None,
             server_name=shown.server_name if shown else "",
         )
+        self._grpc = ClosableChannel(inner, address)
         self._metadata = (
             (REQUEST_ID_KEY, self.request_id),
             *(shown.metadata if shown else ()),
@@ -174,7 +176,10 @@ class KernelChannel:
 
     @property
     def grpc(self) -> Channel:
-        """The channel of gRPC. Errors: ForkedConnection."""
+        """The channel of gRPC. What is made of it after its end is refused: VirtmeshError.
+
+        Errors: ForkedConnection.
+        """
         self.check_process()
         return self._grpc
 
@@ -301,6 +306,10 @@ class KernelChannel:
             yield
         except grpc.FutureCancelledError:
             raise VirtmeshError("the call was cancelled") from None
+        except ValueError:  # what gRPC says of a channel that was closed
+            if self._grpc.is_closed:
+                raise self._grpc.closed() from None
+            raise
         except grpc.RpcError as failure:
             error = from_rpc_error(failure, self.address)
             if isinstance(error, ServiceUnavailable):

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 HINTS: tuple[tuple[type[Exception], str], ...] = (
     (errors.DeviceNotFound, "`virtmesh devices` lists the devices"),
-    (errors.DeviceNotReady, "`virtmesh devices` shows the state of the device"),
+    (
+        errors.DeviceNotReady,
+        "`virtmesh devices` shows the state of the device, `virtmesh status` that of its process",
+    ),
     (errors.DeviceLost, "try again when `virtmesh devices` shows that the device is ready"),
     (
         blk.BlockReadOnly,

@@ -160,7 +160,7 @@ def run(settings: Settings, scenario: str, devices: tuple[str, ...], seed: int |
         read = read.with_seed(seed)
     quiet = settings.quiet or settings.json
     if not quiet:
-        say(f"{read.title} (seed {read.seed})")
+        say(f"{read.title or scenario} (seed {read.seed})")
     with settings.connect() as machine:
         try:
             outcome = run_scenario(

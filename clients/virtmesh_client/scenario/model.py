@@ -111,11 +111,20 @@ def load_scenario(place: str | Path) -> Scenario:
     if isinstance(place, str) and place in SHIPPED:
         folder = resources.files("virtmesh_client.scenario").joinpath("shipped")
         return parse_scenario(folder.joinpath(f"{place}.toml").read_text("utf-8"))
-    with Path(place).open("rb") as file:
-        data = file.read(SIZE_MAX + 1)
+    try:
+        with Path(place).open("rb") as file:
+            data = file.read(SIZE_MAX + 1)
+    except FileNotFoundError:
+        come_along = ", ".join(SHIPPED)
+        raise BadScenario(
+            f"{place}: no such file; those that come along are {come_along}"
+        ) from None
     if len(data) > SIZE_MAX:
-        raise BadScenario(f"a scenario has at most {SIZE_MAX} bytes")
-    return parse_scenario(data.decode("utf-8", "replace"))
+        raise BadScenario(f"{place}: a scenario has at most {SIZE_MAX} bytes")
+    try:
+        return parse_scenario(data.decode("utf-8", "replace"))
+    except BadScenario as error:
+        raise BadScenario(f"{place}: {error}") from None
 
 
 def parse_scenario(text: str) -> Scenario:

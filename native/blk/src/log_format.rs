@@ -78,6 +78,8 @@ pub struct Place {
     pub tail: u64,
     /// The time.
     pub clock: u64,
+    /// It lacks a write, which could not be recorded.
+    pub is_broken: bool,
 }
 
 /// Find where a log of so many bytes goes on, from its first sector. The error is why it is none.
@@ -99,6 +101,7 @@ pub fn go_on(first: &[u8; SECTOR], length: u64, capacity: u64) -> Result<Place, 
         entries: get(first, 16),
         tail: get(first, EXTRA + 32),
         clock: get(first, EXTRA + 40),
+        is_broken: get(first, EXTRA + 48) != 0,
     };
     let is_whole = (SECTOR as u64..=length).contains(&place.tail)
         && place.tail.is_multiple_of(SECTOR as u64)
@@ -113,6 +116,7 @@ pub fn set_place(first: &mut [u8; SECTOR], place: &Place) {
     put(first, 16, place.entries);
     put(first, EXTRA + 32, place.tail);
     put(first, EXTRA + 40, place.clock);
+    put(first, EXTRA + 48, place.is_broken.into());
 }
 
 fn put(sector: &mut [u8; SECTOR], at: usize, value: u64) {

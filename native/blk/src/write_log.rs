@@ -89,6 +89,9 @@ struct State {
     broken: Option<String>,
 }
 
+/// Why a log is broken that was so when it was opened.
+const BROKEN_BEFORE: &str = "in an earlier run of the service";
+
 /// What was done to a range of the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
@@ -147,6 +150,7 @@ impl WriteLog {
                     entries,
                     tail,
                     clock: 1,
+                    is_broken: false,
                 },
                 first,
             )
@@ -167,11 +171,13 @@ impl WriteLog {
                 first,
                 entries: place.entries,
                 tail: place.tail,
-                broken: None,
+                broken: place.is_broken.then(|| BROKEN_BEFORE.to_owned()),
             }),
         };
-        log.mark_as("virtmesh:opened", 0, OPENED)
-            .map_err(io_error)?;
+        if !place.is_broken {
+            log.mark_as("virtmesh:opened", 0, OPENED)
+                .map_err(io_error)?;
+        }
         Ok(log)
     }
 
@@ -327,16 +333,28 @@ impl WriteLog {
                 entries,
                 tail,
                 clock,
+                is_broken: false,
             },
         );
         self.file.write_all_at(&state.first, 0)
     }
 
-    /// Keep that an entry was not written.
+    /// Keep that an entry was not written, here and in the log: the service may be started anew.
     fn settle(&self, state: &mut State, written: io::Result<()>) -> io::Result<()> {
         let Err(cause) = written else {
             return Ok(());
         };
+        if state.broken.is_none() {
+            let place = Place {
+                entries: state.entries,
+                tail: state.tail,
+                clock: self.tick(),
+                is_broken: true,
+            };
+            set_place(&mut state.first, &place);
+            // In its place, so that a full file system takes it. One that does not keeps only this run.
+            let _ = self.file.write_all_at(&state.first, 0);
+        }
         let cause = state.broken.get_or_insert_with(|| cause.to_string());
         Err(io::Error::other(self.broken(cause)))
     }

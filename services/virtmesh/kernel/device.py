@@ -155,7 +155,7 @@ class MachineDevice(ABC):
         request = f"{busy.request}, begun {busy.age_us / 1e6:.1f} s ago"
         if busy.held:
             return f"holds {request}, and tries it again: its storage answered {busy.held}"
-        return f"executes {request}: its storage does not answer"
+        return f"executes {request}: its storage does not answer, or a fault on demand holds it"
 
     def _note_look(self, status: device_pb2.GetStatusResponse | None, *, in_use: bool) -> None:
         """Take what its service said of itself; None: nothing."""

@@ -109,3 +109,25 @@ def test_a_log_that_is_full_is_told_and_takes_no_marks(image: Path, tmp_path: Pa
     with pytest.raises(BlockIOError, match="lacks a write"):
         log.mark("later")
     disk.close()
+
+
+def test_a_log_that_lacks_a_write_lacks_it_in_the_next_run_too(image: Path, tmp_path: Path) -> None:
+    """A supervisor starts a service anew by itself: the log would look whole from then on."""
+    path = tmp_path / "disk.log"
+    disk = BlkDevice(str(image), write_log=str(path))
+    assert disk.write_log is not None
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size, hard))
+    try:
+        with pytest.raises(BlockIOError, match="File too large"):
+            disk.write_log.mark("one more")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    disk.close()
+
+    disk = BlkDevice(str(image), write_log=str(path))
+    assert disk.write_log is not None
+    with pytest.raises(BlockIOError, match="lacks a write, since it failed: in an earlier run"):
+        disk.write_log.mark("later")
+    assert "start the disk with a new log" in (disk.write_log.trouble or "")
+    disk.close()

@@ -135,7 +135,11 @@ class Template:
             self._is_read = True
         self._answer = loop.create_future()
         # Only one request is on its way, so the socket has room.
-        socket.send_fds(self._socket, [encode(request)], [log.fileno()])
+        try:
+            socket.send_fds(self._socket, [encode(request)], [log.fileno()])
+        except OSError:
+            self._answer = None  # nobody waits for it
+            raise
         with contextlib.suppress(TimeoutError):
             async with time_limit(ANSWER_SECONDS):
                 return await asyncio.shield(self._answer)

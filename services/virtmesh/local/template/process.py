@@ -64,7 +64,7 @@ class Template:
                 self._ended.recv(4096)
                 self._reap()
             if self._supervisor in ready:
-                data, descriptors, _, _ = socket.recv_fds(self._supervisor, PACKET_MAX, 1)
+                data, descriptors = self._receive()
                 if not data:
                     return None
                 packet = decode(data)
@@ -77,6 +77,14 @@ class Template:
                     return packet
                 for descriptor in descriptors:
                     os.close(descriptor)
+
+    def _receive(self) -> tuple[bytes, list[int]]:
+        """Return the next packet, and its descriptors; nothing when the supervisor is gone."""
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self._supervisor, PACKET_MAX, 1)
+        except ConnectionResetError:  # it had not read all
+            return b"", []
+        return data, descriptors
 
     def _fork(self) -> int:
         """Fork, and answer. Returns 0 in the fork."""

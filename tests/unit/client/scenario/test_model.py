@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import pytest
 
 from virtmesh_client.scenario.model import SHIPPED, BadScenario, load_scenario, parse_scenario
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 HEAD = 'devices = { disk = "blk" }\n'
 
@@ -61,3 +65,14 @@ def test_what_is_wrong_is_named(text: str, says: str) -> None:
     """With its place."""
     with pytest.raises(BadScenario, match=re.escape(says)):
         parse_scenario(text)
+
+
+def test_what_is_wrong_names_the_file_and_one_that_is_not_there_those_that_are(
+    tmp_path: Path,
+) -> None:
+    """A misspelt name is taken for that of a file."""
+    with pytest.raises(BadScenario, match=r"dying-dsk: no such file; .* dying-disk, noisy-line"):
+        load_scenario("dying-dsk")
+    (tmp_path / "bad.toml").write_text("x")
+    with pytest.raises(BadScenario, match=re.escape(f"{tmp_path}/bad.toml: Expected '='")):
+        load_scenario(tmp_path / "bad.toml")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import select
 import signal
@@ -17,7 +18,8 @@ import pytest
 from tests.support.template_rig import find_services, running, template_rig
 from virtmesh.kinds import own_kind_names
 from virtmesh.local.template import client
-from virtmesh.local.template.client import UNKNOWN
+from virtmesh.local.template.client import UNKNOWN, begin
+from virtmesh.local.template.packets import encode
 from virtmesh_common.errors import BadMachine
 from virtmesh_common.time_limit import time_limit
 
@@ -231,3 +233,26 @@ def parent_of(pid: int) -> int:
     """Return the parent of a process: the template of a service."""
     text = Path(f"/proc/{pid}/stat").read_text("ascii")
     return int(text[text.rindex(")") + 2 :].split()[1])
+
+
+async def test_a_template_that_was_killed_leaves_no_error_that_nobody_takes(tmp_path: Path) -> None:
+    """It would be a traceback in the log of the supervisor, though the start has succeeded."""
+    told: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, what: told.append(what["message"]))
+    async with template_rig(tmp_path) as rig:
+        await rig.start(SLEEP)
+        os.kill(rig.template_pid(), signal.SIGKILL)
+        select.select([rig.template._socket], [], [])
+        await rig.start(SLEEP)
+        gc.collect()
+    assert told == []
+
+
+def test_a_template_ends_quietly_with_a_supervisor_that_was_killed(tmp_path: Path) -> None:
+    """What the supervisor has not read makes a reset of its end: no traceback on a terminal."""
+    supervisor, template = begin()
+    with (tmp_path / "log").open("wb") as log:
+        socket.send_fds(supervisor, [encode(running(""))], [log.fileno()])
+    select.select([supervisor], [], [])
+    supervisor.close()
+    assert os.waitpid(template, 0) == (template, 0)
