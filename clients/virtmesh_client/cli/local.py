@@ -79,6 +79,10 @@ def show_state(settings: Settings, state: rundir.MachineState) -> None:
             for one in (state.supervisor, *state.processes)
         ],
     )
+    if not state.supervisor.alive:
+        say()
+        say("its supervisor was killed, so that nobody starts anew what ends")
+        say(f"stop the rest with `virtmesh down {state.name}`, and start it with `virtmesh up`")
     for one in state.processes:
         if one.held:
             say()

@@ -192,6 +192,7 @@ def test_down_stops_what_a_killed_supervisor_left(
     refused = cli("up", "-d", "--disk", "disk.img")
     assert refused.returncode == 1
     assert "their supervisor was killed" in refused.stderr
+    assert "nobody starts anew what ends" in cli("status").stdout
 
     assert cli("down").returncode == 0
     assert alive(state) == []
