@@ -42,8 +42,8 @@ Event = EventTuple
 KeyOrTouch = tuple[int, int]
 """A key: (EV_KEY, its code). A touch: (EV_ABS, its slot)."""
 
-PRESSED = 1
-"""A value of EV_KEY; 2, which repeats a key, changes nothing here."""
+PRESSED, REPEATED = 1, 2
+"""Values of EV_KEY. What repeats a key changes nothing here."""
 FIRST_SLOT = 0
 """The slot that events describe when none was chosen."""
 
@@ -104,7 +104,7 @@ class HeldKeys:
         for event in events:
             kind, code, value = event
             if kind == EV_KEY:
-                if self._key(injector, (EV_KEY, code), value):
+                if value == REPEATED or self._key(injector, (EV_KEY, code), value):
                     seen.append(event)
             elif kind == EV_ABS and self.has_slots and (code == ABS_MT_SLOT or code in ABS_MT):
                 seen += self._touch(injector, event)
@@ -174,7 +174,7 @@ class HeldKeys:
             return len(self._holders[key]) == 1
         if value == RELEASED and key in injector.held:
             return self._release(injector, key)
-        # Pressed again, repeated, or released without being pressed: the driver sees it as it is.
+        # Pressed again, or released without being pressed: the driver sees it as it is.
         # But a key that another injector holds is not released.
         return value != RELEASED or not others
 

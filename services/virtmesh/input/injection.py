@@ -51,13 +51,15 @@ PACKET_EVENTS_MAX = 1024 + 2
 class Offer:
     """A packet that a stream wants to have accepted.
 
-    `report` is called once, and with `report_end` once more at the packet's end.
+    `report` is called once, and with `report_end` once more at the packet's end. `request` is what
+    the events came in, for who passes them on: nobody else uses it any more.
     """
 
     injector: InjectorState
     events: Sequence[Event]
     report: Report
     report_end: bool = False
+    request: pb.InjectRequest | None = None
     turn: asyncio.Future[None] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )

@@ -10,9 +10,8 @@ accepted, and its keys are released behind that.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 import structlog
@@ -23,6 +22,7 @@ from virtmesh.input.relayed import RelayedInjection
 from virtmesh.input.stream import InjectStream
 from virtmesh.input.tape import Tape
 from virtmesh.input.told import Told
+from virtmesh.kinds.link_writer import LinkWriter
 from virtmesh_common.api.input.v1 import input_pb2 as pb
 from virtmesh_common.api.input.v1.input_pb2_grpc import InputServiceStub
 from virtmesh_common.errors import DeviceLost, DeviceNotReady, ShuttingDown, VirtmeshError
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from virtmesh.kinds.service import DriverOfDevice
 
 log = structlog.get_logger(__name__)
+
+INJECT = "/virtmesh.input.v1.InputService/Inject"
 
 ANSWER_S = 10.0
 """How long a process may take for an answer."""
@@ -61,6 +63,7 @@ class LastingInput:
         self._driver: VirtIOInput | None = None
         self._tape: Tape | None = None
         self._told: Told | None = None
+        self._checker: Checker | None = None
         self._injection = RelayedInjection(HeldKeys(has_slots=False), 1)
         self._needed, self._came = asyncio.Event(), asyncio.Event()
         self._linked, self._away = asyncio.Event(), asyncio.Event()
@@ -89,8 +92,7 @@ class LastingInput:
 
     async def inject(self, context: TypedContext) -> None:
         """Serve an injector. Errors: as InputService.Inject; DeviceLost; DeviceNotReady."""
-        told = await self._know(context.retry_for)
-        checker = Checker(self.name, told.personality)
+        checker = await self._know(context.retry_for)
         ending: asyncio.Future[VirtmeshError] = asyncio.get_running_loop().create_future()
         self._endings.add(ending)
         patience = asyncio.create_task(self._wait_for(context.retry_for, ending))
@@ -136,16 +138,19 @@ class LastingInput:
         others = await stub.ReleaseAll(pb.ReleaseAllRequest(), timeout=ANSWER_S)
         await context.write(pb.ReleaseAllResponse(keys=sorted({*keys, *others.keys})))
 
-    async def _know(self, retry_for: float) -> Told:
-        """Return what the device is, as soon as it has said that. Errors: DeviceNotReady."""
+    async def _know(self, retry_for: float) -> Checker:
+        """Return what checks packets, as soon as the device has said what it is.
+
+        Errors: DeviceNotReady.
+        """
         self._needed.set()
         if self._stopping:
             raise ShuttingDown("the kernel service is stopping")
-        if self._told is None or self._away.is_set():
+        if self._checker is None or self._away.is_set():
             await self._until(self._linked, retry_for)
-        if self._told is None:
+        if self._checker is None:
             raise self._lost()
-        return self._told
+        return self._checker
 
     async def _until(self, event: asyncio.Event, retry_for: float) -> None:
         """Wait for an event as patience has it, and for a device in use. Errors: DeviceNotReady."""
@@ -218,38 +223,26 @@ class LastingInput:
         assert self._tape is not None  # noqa: S101 - there is a driver
         self._tape.begin()
         held = sorted(self._tape.down.intersection(self._injection.keys_held))
-        call = stub.Inject()
+        call: Any = self._channel().stream_stream(
+            INJECT, response_deserializer=pb.InjectResponse.FromString
+        )()
         keep_sent_status(call)
-        requests: deque[pb.InjectRequest] = deque()
-        news = asyncio.Event()
-
-        def send(request: pb.InjectRequest) -> None:
-            requests.append(request)
-            news.set()
-
-        async def write() -> None:
-            await call.write(pb.InjectRequest(resume=pb.Resume(keys_held=held)))
-            while True:
-                while requests:
-                    await call.write(requests.popleft())
-                news.clear()
-                await news.wait()
-
-        writer = asyncio.create_task(write(), name=f"{self.name} link writes")
+        writer = LinkWriter[bytes](call)
+        resume = pb.Resume(keys_held=held, brief=True)
+        writer.send(pb.InjectRequest(resume=resume).SerializeToString())
         try:
             async with time_limit(ANSWER_S):
                 first = await call.read()
             if first is grpc.aio.EOF:
                 return
-            self._injection.link(send)
+            self._injection.link(writer.send)
             self._away.clear()
             self._linked.set()
             while (response := await call.read()) is not grpc.aio.EOF:
-                self._take(cast("pb.InjectResponse", response))
+                self._take(response)
         finally:
-            writer.cancel()
             call.cancel()
-            await asyncio.gather(writer, return_exceptions=True)
+            await writer.close()
 
     def _take(self, response: pb.InjectResponse) -> None:
         """Take an answer of the process."""
@@ -271,6 +264,7 @@ class LastingInput:
             resting=resting_values(told.personality.axes),
         )
         self._told, self._injection = told, RelayedInjection(keys, told.waiting_max)
+        self._checker = Checker(self.name, told.personality)
 
     async def _conclude(self, driver: VirtIOInput) -> None:
         """Find out what came through of what a process had that has gone."""

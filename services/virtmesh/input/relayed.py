@@ -12,24 +12,32 @@ the keys that they were to press or to release are set as they would have left t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from virtmesh.input.checks import END
-from virtmesh.input.injection import Injection, Packet
+from virtmesh.input.injection import Injection
 from virtmesh_common.api.input.v1 import input_pb2 as pb
 from virtmesh_common.input.release import EV_KEY, RELEASED
-from virtmesh_common.input.spec import EVENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from virtmesh.input.held_keys import HeldKeys
+    from virtmesh.input.held_keys import Event, HeldKeys
+    from virtmesh.input.injection import Offer, Report
     from virtmesh.input.tape import Received
 
+    Send = Callable[[bytes], None]
+    """Sends an InjectRequest to the process."""
+
+ENDS = frozenset((pb.OUTCOME_DELIVERED, pb.OUTCOME_LOST))
 WINDOW = 128
 """Most packets that a process has at a time."""
+TOLD_S = 0.001
+"""How long the report that a packet is accepted may wait until the driver has the packet."""
 
 
 @dataclass
@@ -47,6 +55,36 @@ class Account:
         self.events_delivered += other.events_delivered
 
 
+@dataclass(eq=False, slots=True)
+class Passed:
+    """A packet on its way to the process. `report` is called once, at its end."""
+
+    number: int
+    request: bytes
+    """The InjectRequest that the process is given."""
+    size: int
+    """Its events, SYN_REPORT among them."""
+    report: Report | None
+    written: int = 0
+    """Events that the driver has received from the processes that have gone."""
+    accepted: float = field(default_factory=monotonic)
+    """When it was accepted, in seconds of the monotonic clock."""
+
+    def events(self) -> list[Event]:
+        """Return its events."""
+        request = pb.InjectRequest.FromString(self.request)
+        events = [(event.type, event.code, event.value) for event in request.events]
+        return [*events, END][: self.size]
+
+    def left(self) -> list[Event]:
+        """Return the events that the driver has not received."""
+        return self.events()[self.written :]
+
+    def spell_left(self) -> bytes:
+        """Return the InjectRequest for the events that the driver has not received."""
+        return spell(self.number, self.left()) if self.written else self.request
+
+
 class RelayedInjection(Injection):
     """The packets of all clients of one device, in all lives of its process."""
 
@@ -58,21 +96,25 @@ class RelayedInjection(Injection):
         """What became of packets of the processes that have gone."""
         self.resumed = self.unknown = 0
         self._now = Account()
-        self._sent: dict[int, Packet] = {}
+        self._unsent: deque[Passed] = deque()
+        self._sent: dict[int, Passed] = {}
         """Those that the process has, by number, in order."""
-        self._send: Callable[[pb.InjectRequest], None] | None = None
+        self._send: Send | None = None
+        self._untold: deque[tuple[int, Report]] = deque()
+        """Packets that the process has, and that injectors do not know yet to be accepted."""
+        self._telling: asyncio.TimerHandle | None = None
 
     @property
     def waiting(self) -> int:
         """Packets that are not delivered whole."""
-        return len(self._waiting) + len(self._sent)
+        return len(self._unsent) + len(self._sent)
 
     @property
     def unsent(self) -> int:
         """Packets that no process has."""
-        return len(self._waiting)
+        return len(self._unsent)
 
-    def link(self, send: Callable[[pb.InjectRequest], None]) -> None:
+    def link(self, send: Send) -> None:
         """Give packets to a process."""
         self._send, self.confirmed = send, 0
         self._pump()
@@ -80,16 +122,20 @@ class RelayedInjection(Injection):
     def unlink(self) -> None:
         """Keep packets: the process has gone, or is of no use."""
         self._send = None
+        self._tell()
 
     def answer(self, response: pb.InjectResponse) -> None:
-        """Take what the process says about a packet."""
-        if response.outcome not in {pb.OUTCOME_DELIVERED, pb.OUTCOME_LOST}:
+        """Take what the process says about packets."""
+        outcome = response.outcome
+        if outcome not in ENDS:
             return
-        packet = self._sent.pop(response.sequence, None)
-        if packet is not None:
-            self.confirmed += response.outcome == pb.OUTCOME_DELIVERED
-            self._settle(packet, response.outcome)
-            self._pump()
+        for number in (response.sequence, *response.more):
+            packet = self._sent.pop(number, None)
+            if packet is not None:
+                self._tell(number)
+                self.confirmed += outcome == pb.OUTCOME_DELIVERED
+                self._settle(packet, outcome)
+        self._pump()
 
     def conclude(self, received: Received, down: set[int], *, provable: bool) -> bool:
         """Find out what became of the packets that a process had which has gone.
@@ -109,7 +155,7 @@ class RelayedInjection(Injection):
                 rest[0].written += len(part)
                 self._now.events_delivered += len(part)
             self.resumed += len(rest)
-            self._waiting.extendleft(reversed(rest))
+            self._unsent.extendleft(reversed(rest))
         else:
             for packet in sent:
                 self.unknown += 1
@@ -123,26 +169,69 @@ class RelayedInjection(Injection):
 
     def drop_all(self) -> None:
         """Report every packet as lost: the device is another one."""
-        while self._waiting:
+        while self._unsent:
             self.unknown += 1
-            self._settle(self._waiting.popleft(), pb.OUTCOME_LOST)
+            self._settle(self._unsent.popleft(), pb.OUTCOME_LOST)
+
+    def _accept(self, offer: Offer) -> None:
+        """Accept a packet. The process gets the request that it came in, if it gets all of it.
+
+        Its injector is told a moment later if the process has it: what it does with the packet must
+        not wait for a processor that is busy with reports.
+        """
+        events = self._held_keys.apply(offer.injector, offer.events)
+        request = offer.request if events == offer.events else None
+        number = self._put(events, offer.report if offer.report_end else None, request)
+        self._untold.append((number, offer.report))
+        if number not in self._sent:
+            self._tell()
+        elif self._telling is None:
+            self._telling = asyncio.get_running_loop().call_later(TOLD_S, self._tell)
+
+    def _tell(self, last: int | None = None) -> None:
+        """Tell injectors that their packets are accepted: all, or those up to a number."""
+        untold = self._untold
+        while untold and (last is None or untold[0][0] <= last):
+            number, report = untold.popleft()
+            report(number, pb.OUTCOME_ACCEPTED)
+        if not untold and self._telling is not None:
+            self._telling.cancel()
+            self._telling = None
+
+    def _put(
+        self,
+        events: Sequence[Event],
+        report: Report | None,
+        request: pb.InjectRequest | None = None,
+    ) -> int:
+        """Take a packet, which a request may hold already, and send it if that may be."""
+        self.accepted += 1
+        self.events_accepted += len(events)
+        self._events_waiting += len(events)
+        data = spell(self.accepted, events, request)
+        self._unsent.append(Passed(self.accepted, data, len(events), report))
+        self._give()
+        return self.accepted
 
     def _pump(self) -> None:
         """Give the process what it may have, and accept what there is room for then."""
-        while True:
-            while self._send is not None and self._waiting and len(self._sent) < WINDOW:
-                packet = self._waiting.popleft()
-                self._sent[packet.number] = packet
-                self._send(_to_request(packet))
-            if not self._accept_waiting():
-                return
+        self._give()
+        while self._accept_waiting():
+            pass
 
-    def _settle(self, packet: Packet, outcome: pb.Outcome.ValueType) -> None:
+    def _give(self) -> None:
+        """Give the process what it may have."""
+        while self._send is not None and self._unsent and len(self._sent) < WINDOW:
+            packet = self._unsent.popleft()
+            self._sent[packet.number] = packet
+            self._send(packet.spell_left())
+
+    def _settle(self, packet: Passed, outcome: pb.Outcome.ValueType) -> None:
         """End a packet that is in the room no more, and report what became of it."""
-        self._events_waiting -= len(packet.events)
+        self._events_waiting -= packet.size
         if outcome == pb.OUTCOME_DELIVERED:
             self._now.delivered += 1
-            self._now.events_delivered += len(packet.events) - packet.written
+            self._now.events_delivered += packet.size - packet.written
             self.delivered += 1
             self.durations.observe(monotonic() - packet.accepted)
         else:
@@ -151,12 +240,12 @@ class RelayedInjection(Injection):
         if packet.report is not None:
             packet.report(packet.number, outcome)
 
-    def _mend_keys(self, lost: Sequence[Packet], down: set[int]) -> None:
+    def _mend_keys(self, lost: Sequence[Passed], down: set[int]) -> None:
         """Set keys as packets would have left them of which nobody knows whether they came."""
         wanted = {
             code: value
             for packet in lost
-            for kind, code, value in map(EVENT.unpack, packet.events)
+            for kind, code, value in packet.events()
             if kind == EV_KEY
         }
         events = [
@@ -166,21 +255,23 @@ class RelayedInjection(Injection):
         ]
         if events:
             self._put([*events, END], None)
-            self._waiting.rotate(1)  # Before what waits, which came behind what was lost.
+            self._unsent.rotate(1)  # Before what waits, which came behind what was lost.
 
 
-def _to_request(packet: Packet) -> pb.InjectRequest:
-    """Make the request for what the driver has not got of a packet. Its values were checked."""
-    events = map(EVENT.unpack, packet.events[packet.written :])
-    return pb.InjectRequest(
-        sequence=packet.number,
-        events=[pb.Event(type=kind, code=code, value=value) for kind, code, value in events],
-        report_delivered=True,
-        any_value=True,
-    )
+def spell(number: int, events: Sequence[Event], request: pb.InjectRequest | None = None) -> bytes:
+    """Make the InjectRequest of some events, or of a request that holds them. Both were checked."""
+    if request is None:
+        request = pb.InjectRequest(
+            events=[pb.Event(type=kind, code=code, value=value) for kind, code, value in events]
+        )
+    request.DiscardUnknownFields()  # They would take room that nobody has counted.
+    request.sequence = number
+    request.report_delivered = request.any_value = True
+    request.overflow = pb.OVERFLOW_WAIT
+    return request.SerializeToString()
 
 
-def _is_begin(sent: Sequence[Packet], whole: list[list[int]], part: list[int]) -> bool:
+def _is_begin(sent: Sequence[Passed], whole: list[list[int]], part: list[int]) -> bool:
     """Say whether what came through is the begin of what was sent."""
     if len(whole) + bool(part) > len(sent):
         return False
@@ -189,9 +280,6 @@ def _is_begin(sent: Sequence[Packet], whole: list[list[int]], part: list[int]) -
     return is_same and (not part or words[len(whole)][: len(part)] == part)
 
 
-def _words(packet: Packet) -> list[int]:
+def _words(packet: Passed) -> list[int]:
     """Return what the driver makes of what it has not got of a packet."""
-    return [
-        kind << 48 | code << 32 | value & 0xFFFF_FFFF
-        for kind, code, value in map(EVENT.unpack, packet.events[packet.written :])
-    ]
+    return [kind << 48 | code << 32 | value & 0xFFFF_FFFF for kind, code, value in packet.left()]

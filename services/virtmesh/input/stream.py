@@ -28,6 +28,8 @@ ADDED_MAX = 2
 """Events that the kernel service adds to the packet of a client: a slot, and the end."""
 ENDS = (pb.OUTCOME_DELIVERED, pb.OUTCOME_LOST)
 """The outcomes that are the last of a packet."""
+MORE_MAX = 64
+"""Most packets beside the first that one response is for."""
 
 
 class InjectStream:
@@ -45,12 +47,18 @@ class InjectStream:
         self._outbox: deque[pb.InjectResponse] = deque()
         self._news = asyncio.Event()
         self._room = asyncio.Event()
+        self._untold = 0
+        """Packets whose first outcome is still to come."""
         self._unended = 0
-        """Packets whose last outcome is still to be written."""
+        """Packets whose last outcome is still to come."""
         self._complete = False
         """True when the client sends no more packets."""
         self._outlives = False
         """True when the client goes on with the next process of the device."""
+        self._brief = False
+        """True when the client wants few responses: see Resume.brief."""
+        self._failed = False
+        """True when a packet was wrong: what ends packets is not waited for."""
         self._stopping = False
         """True when no more responses are written."""
 
@@ -108,7 +116,7 @@ class InjectStream:
                     self._room.clear()
                     await self._room.wait()
         except VirtmeshError:
-            self._unended = 0
+            self._failed = True
             raise
         finally:
             self._complete = True
@@ -121,42 +129,64 @@ class InjectStream:
         if not is_first or request.events:
             raise BadStream("resume comes in the first request of a stream, without events")
         self._outlives = True
+        self._brief = request.resume.brief
         self._injection.adopt(self._state, self._checker.check_keys(request.resume.keys_held))
-        self._report(request, 0, pb.OUTCOME_ACCEPTED)
+        self._respond(request.sequence, 0, pb.OUTCOME_ACCEPTED)
 
     async def _offer(self, request: pb.InjectRequest) -> None:
         """Offer one packet. Errors: BadEvent."""
         offer = Offer(
             self._state,
             self._checker.check(request, added=ADDED_MAX if self._outlives else 0),
-            partial(self._report, request),
+            partial(self._report, request.sequence, wants_end=request.report_delivered),
             report_end=request.report_delivered,
+            request=request,
         )
+        self._untold += 1
         await self._injection.offer(offer, refuse=request.overflow == pb.OVERFLOW_REFUSE)
 
     def _report(
-        self, request: pb.InjectRequest, number: int, outcome: pb.Outcome.ValueType
+        self, sequence: int, number: int, outcome: pb.Outcome.ValueType, *, wants_end: bool
     ) -> None:
-        """Add a response for the outcome of a packet."""
+        """Take the outcome of a packet, and add a response unless it is to be left out."""
         if outcome in ENDS:
             self._unended -= 1
-        elif outcome == pb.OUTCOME_ACCEPTED and request.report_delivered:
-            self._unended += 1
+        else:
+            self._untold -= 1
+            self._unended += wants_end and outcome == pb.OUTCOME_ACCEPTED
+            if self._brief and outcome == pb.OUTCOME_ACCEPTED:
+                return
+        self._respond(sequence, number, outcome)
+
+    def _respond(self, sequence: int, number: int, outcome: pb.Outcome.ValueType) -> None:
+        """Add a response."""
         self._outbox.append(
             pb.InjectResponse(
-                sequence=request.sequence,
-                outcome=outcome,
-                packet=number,
-                waiting=self._injection.waiting,
+                sequence=sequence, outcome=outcome, packet=number, waiting=self._injection.waiting
             )
         )
         self._news.set()
 
+    def _take(self) -> pb.InjectResponse:
+        """Take the next response, with those that may be put into it."""
+        response, outbox = self._outbox.popleft(), self._outbox
+        if self._brief and response.outcome in ENDS:
+            while outbox and outbox[0].outcome == response.outcome:
+                if len(response.more) == MORE_MAX:
+                    break
+                response.more.append(outbox.popleft().sequence)
+        return response
+
+    def _has_more(self) -> bool:
+        """Say whether there are or may come responses to write."""
+        awaits_ends = self._unended > 0 and not self._failed
+        return bool(self._outbox) or self._untold > 0 or awaits_ends or not self._complete
+
     async def _write(self) -> None:
         """Write responses until every outcome is written, or the service stops."""
-        while not self._stopping and (self._outbox or self._unended > 0 or not self._complete):
+        while not self._stopping and self._has_more():
             if self._outbox:
-                await self._context.write(self._outbox.popleft())
+                await self._context.write(self._take())
                 self._room.set()
             else:
                 self._news.clear()

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 import grpc.aio
 import pytest
 
 from virtmesh.input.checks import Checker
 from virtmesh.input.held_keys import HeldKeys
-from virtmesh.input.injection import Injection
+from virtmesh.input.injection import Injection, Offer
 from virtmesh.input.personality import load
 from virtmesh.input.stream import OUTBOX_MAX, InjectStream
 from virtmesh_common.api.input.v1 import input_pb2 as pb
 from virtmesh_common.errors import ShuttingDown, VirtmeshError
 from virtmesh_common.evdev import code_of
 from virtmesh_common.input.errors import BadEvent
+
+if TYPE_CHECKING:
+    from virtmesh.input.injection import Report
 
 KEY, A = code_of("KEY_A")
 
@@ -71,6 +75,10 @@ class Rig:
         """Wait until so many packets are accepted, and a little longer."""
         while self.injection.accepted < count:  # noqa: ASYNC110 - it takes turns of the loop only
             await asyncio.sleep(0)
+        await self.turns()
+
+    async def turns(self) -> None:
+        """Let the loop take some turns."""
         for _ in range(20):
             await asyncio.sleep(0)
 
@@ -120,6 +128,50 @@ async def test_after_an_error_ends_are_not_waited_for(rig: Rig) -> None:
         await rig.running
     assert [one.sequence for one in rig.client.answers] == [1]
     assert rig.injection.accepted == 2
+
+
+async def test_a_client_that_wants_it_brief(rig: Rig) -> None:
+    """It is not told what is accepted, and of several packets at once that they are delivered."""
+    reports: list[Report] = []
+
+    async def offer(offer: Offer, **_: bool) -> None:
+        reports.append(offer.report)
+        offer.report(len(reports), pb.OUTCOME_ACCEPTED)
+
+    rig.injection.offer = offer  # type: ignore[method-assign]
+    rig.client.requests.put_nowait(pb.InjectRequest(resume=pb.Resume(brief=True)))
+    for sequence in range(1, 6):
+        rig.client.send(sequence)
+    rig.client.done()
+    await rig.turns()
+    ends = (pb.OUTCOME_DELIVERED,) * 3 + (pb.OUTCOME_LOST, pb.OUTCOME_DELIVERED)
+    for number, (report, outcome) in enumerate(zip(reports, ends, strict=True), start=1):
+        report(number, outcome)
+    await rig.running
+    assert [(one.sequence, one.outcome, list(one.more)) for one in rig.client.answers] == [
+        (0, pb.OUTCOME_ACCEPTED, []),
+        (1, pb.OUTCOME_DELIVERED, [2, 3]),
+        (4, pb.OUTCOME_LOST, []),
+        (5, pb.OUTCOME_DELIVERED, []),
+    ]
+
+
+async def test_what_is_told_late_is_told_before_the_end(rig: Rig) -> None:
+    """A relay tells a moment later that packets are accepted: the stream waits for that."""
+    reports: list[Report] = []
+
+    async def offer(offer: Offer, **_: bool) -> None:
+        reports.append(offer.report)
+
+    rig.injection.offer = offer  # type: ignore[method-assign]
+    rig.client.send(1)
+    rig.client.send(2, code=0x2FE)
+    await rig.turns()
+    assert not rig.running.done()
+    reports[0](1, pb.OUTCOME_ACCEPTED)
+    with pytest.raises(BadEvent):
+        await rig.running
+    assert [one.outcome for one in rig.client.answers] == [pb.OUTCOME_ACCEPTED]
 
 
 async def test_a_stream_that_is_cut_off_in_a_write(rig: Rig) -> None:

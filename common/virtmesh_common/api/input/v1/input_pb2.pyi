@@ -380,6 +380,9 @@ class Resume(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     KEYS_HELD_FIELD_NUMBER: _builtins.int
+    BRIEF_FIELD_NUMBER: _builtins.int
+    brief: _builtins.bool
+    """True to be answered in brief: no packet is answered ACCEPTED, and a response may be for several."""
     @_builtins.property
     def keys_held(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """EV_KEY codes that the stream holds, and that the driver has seen pressed, ascending."""
@@ -388,10 +391,11 @@ class Resume(_message.Message):
         self,
         *,
         keys_held: _abc.Iterable[_builtins.int] | None = ...,
+        brief: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys_held", b"keys_held"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["brief", b"brief", "keys_held", b"keys_held"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -407,6 +411,7 @@ class InjectResponse(_message.Message):
     OUTCOME_FIELD_NUMBER: _builtins.int
     PACKET_FIELD_NUMBER: _builtins.int
     WAITING_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """The injector's number of the packet."""
     outcome: Global___Outcome.ValueType
@@ -415,6 +420,10 @@ class InjectResponse(_message.Message):
     """The device's number of the packet, ascending over all injectors, 0 when refused."""
     waiting: _builtins.int
     """Packets in the waiting room."""
+    @_builtins.property
+    def more(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The injector's numbers of further packets with this outcome, in order. See Resume.brief."""
+
     def __init__(
         self,
         *,
@@ -422,10 +431,11 @@ class InjectResponse(_message.Message):
         outcome: Global___Outcome.ValueType = ...,
         packet: _builtins.int = ...,
         waiting: _builtins.int = ...,
+        more: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome", "packet", b"packet", "sequence", b"sequence", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["more", b"more", "outcome", b"outcome", "packet", b"packet", "sequence", b"sequence", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
