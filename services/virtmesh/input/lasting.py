@@ -203,7 +203,6 @@ class LastingInput:
                 log.debug("the stream to an input device ended", device=self.name, error=str(error))
             except Exception:
                 log.exception("a fault of the relay", device=self.name)
-            self._injection.unlink()
             self._linked.clear()
             await self._conclude(driver)
             self._away.set()
@@ -241,6 +240,7 @@ class LastingInput:
             while (response := await call.read()) is not grpc.aio.EOF:
                 self._take(response)
         finally:
+            self._injection.unlink()
             call.cancel()
             await writer.close()
 
