@@ -12,7 +12,6 @@ the keys that they were to press or to release are set as they would have left t
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from dataclasses import dataclass, field
 from time import monotonic
@@ -34,10 +33,6 @@ if TYPE_CHECKING:
     """Sends an InjectRequest to the process."""
 
 ENDS = frozenset((pb.OUTCOME_DELIVERED, pb.OUTCOME_LOST))
-WINDOW = 128
-"""Most packets that a process has at a time."""
-TOLD_S = 0.001
-"""How long the report that a packet is accepted may wait until the driver has the packet."""
 
 
 @dataclass
@@ -101,8 +96,7 @@ class RelayedInjection(Injection):
         """Those that the process has, by number, in order."""
         self._send: Send | None = None
         self._untold: deque[tuple[int, Report]] = deque()
-        """Packets that the process has, and that injectors do not know yet to be accepted."""
-        self._telling: asyncio.TimerHandle | None = None
+        """Packets that the process was given, and has not said to have in its waiting room."""
 
     @property
     def waiting(self) -> int:
@@ -126,10 +120,12 @@ class RelayedInjection(Injection):
 
     def answer(self, response: pb.InjectResponse) -> None:
         """Take what the process says about packets."""
-        outcome = response.outcome
+        outcome, numbers = response.outcome, (response.sequence, *response.more)
+        if outcome == pb.OUTCOME_ACCEPTED:
+            self._tell(numbers[-1])
         if outcome not in ENDS:
             return
-        for number in (response.sequence, *response.more):
+        for number in numbers:
             packet = self._sent.pop(number, None)
             if packet is not None:
                 self._tell(number)
@@ -176,17 +172,15 @@ class RelayedInjection(Injection):
     def _accept(self, offer: Offer) -> None:
         """Accept a packet. The process gets the request that it came in, if it gets all of it.
 
-        Its injector is told a moment later if the process has it: what it does with the packet must
-        not wait for a processor that is busy with reports.
+        Its injector is told when the process has it, which lives on if this one does not. Without a
+        process it is kept here.
         """
         events = self._held_keys.apply(offer.injector, offer.events)
         request = offer.request if events == offer.events else None
         number = self._put(events, offer.report if offer.report_end else None, request)
         self._untold.append((number, offer.report))
-        if number not in self._sent:
+        if self._send is None:
             self._tell()
-        elif self._telling is None:
-            self._telling = asyncio.get_running_loop().call_later(TOLD_S, self._tell)
 
     def _tell(self, last: int | None = None) -> None:
         """Tell injectors that their packets are accepted: all, or those up to a number."""
@@ -194,9 +188,6 @@ class RelayedInjection(Injection):
         while untold and (last is None or untold[0][0] <= last):
             number, report = untold.popleft()
             report(number, pb.OUTCOME_ACCEPTED)
-        if not untold and self._telling is not None:
-            self._telling.cancel()
-            self._telling = None
 
     def _put(
         self,
@@ -221,7 +212,7 @@ class RelayedInjection(Injection):
 
     def _give(self) -> None:
         """Give the process what it may have."""
-        while self._send is not None and self._unsent and len(self._sent) < WINDOW:
+        while self._send is not None and self._unsent:
             packet = self._unsent.popleft()
             self._sent[packet.number] = packet
             self._send(packet.spell_left())

@@ -28,6 +28,8 @@ ADDED_MAX = 2
 """Events that the kernel service adds to the packet of a client: a slot, and the end."""
 ENDS = (pb.OUTCOME_DELIVERED, pb.OUTCOME_LOST)
 """The outcomes that are the last of a packet."""
+BRIEF_S = 0.001
+"""How long a client that wants few responses may wait to be told that a packet is accepted."""
 MORE_MAX = 64
 """Most packets beside the first that one response is for."""
 
@@ -57,6 +59,9 @@ class InjectStream:
         """True when the client goes on with the next process of the device."""
         self._brief = False
         """True when the client wants few responses: see Resume.brief."""
+        self._late: dict[int, int] = {}
+        """Packets that such a client was not told to be accepted: its numbers, and the device's."""
+        self._telling: asyncio.TimerHandle | None = None
         self._failed = False
         """True when a packet was wrong: what ends packets is not waited for."""
         self._stopping = False
@@ -84,6 +89,8 @@ class InjectStream:
         finally:
             reader.cancel()
             writer.cancel()
+            if self._telling is not None:
+                self._telling.cancel()
             if not (self._outlives and closing.done()):
                 self._injection.leave(self._state)
             await asyncio.gather(reader, writer, return_exceptions=True)
@@ -151,12 +158,23 @@ class InjectStream:
         """Take the outcome of a packet, and add a response unless it is to be left out."""
         if outcome in ENDS:
             self._unended -= 1
+            self._late.pop(sequence, None)
         else:
             self._untold -= 1
             self._unended += wants_end and outcome == pb.OUTCOME_ACCEPTED
             if self._brief and outcome == pb.OUTCOME_ACCEPTED:
+                self._late[sequence] = number
+                if self._telling is None:
+                    self._telling = asyncio.get_running_loop().call_later(BRIEF_S, self._tell_late)
                 return
         self._respond(sequence, number, outcome)
+
+    def _tell_late(self) -> None:
+        """Tell which packets are accepted and have not come to an end meanwhile."""
+        self._telling = None
+        for sequence, number in self._late.items():
+            self._respond(sequence, number, pb.OUTCOME_ACCEPTED)
+        self._late.clear()
 
     def _respond(self, sequence: int, number: int, outcome: pb.Outcome.ValueType) -> None:
         """Add a response."""
@@ -170,7 +188,7 @@ class InjectStream:
     def _take(self) -> pb.InjectResponse:
         """Take the next response, with those that may be put into it."""
         response, outbox = self._outbox.popleft(), self._outbox
-        if self._brief and response.outcome in ENDS:
+        if self._brief:
             while outbox and outbox[0].outcome == response.outcome:
                 if len(response.more) == MORE_MAX:
                     break

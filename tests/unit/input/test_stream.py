@@ -130,8 +130,9 @@ async def test_after_an_error_ends_are_not_waited_for(rig: Rig) -> None:
     assert rig.injection.accepted == 2
 
 
-async def test_a_client_that_wants_it_brief(rig: Rig) -> None:
-    """It is not told what is accepted, and of several packets at once that they are delivered."""
+async def test_a_client_that_wants_it_brief(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is delivered soon was not told to be accepted; one answer is for several packets."""
+    monkeypatch.setattr("virtmesh.input.stream.BRIEF_S", 3600)
     reports: list[Report] = []
 
     async def offer(offer: Offer, **_: bool) -> None:
@@ -154,6 +155,28 @@ async def test_a_client_that_wants_it_brief(rig: Rig) -> None:
         (4, pb.OUTCOME_LOST, []),
         (5, pb.OUTCOME_DELIVERED, []),
     ]
+
+
+async def test_a_brief_client_is_told_what_waits(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The driver takes nothing: a moment later it is told that its packets are accepted."""
+    monkeypatch.setattr("virtmesh.input.stream.BRIEF_S", 0)
+
+    async def offer(offer: Offer, **_: bool) -> None:
+        offer.report(1, pb.OUTCOME_ACCEPTED)
+
+    rig.injection.offer = offer  # type: ignore[method-assign]
+    rig.client.requests.put_nowait(pb.InjectRequest(resume=pb.Resume(brief=True)))
+    for sequence in (1, 2):
+        rig.client.send(sequence)
+
+    def told() -> list[int]:
+        return [n for one in rig.client.answers[1:] for n in (one.sequence, *one.more)]
+
+    while told() != [1, 2]:
+        await rig.turns()
+    assert {one.outcome for one in rig.client.answers} == {pb.OUTCOME_ACCEPTED}
+    rig.running.cancel()
+    await asyncio.gather(rig.running, return_exceptions=True)
 
 
 async def test_what_is_told_late_is_told_before_the_end(rig: Rig) -> None:

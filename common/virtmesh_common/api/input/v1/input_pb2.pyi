@@ -382,7 +382,9 @@ class Resume(_message.Message):
     KEYS_HELD_FIELD_NUMBER: _builtins.int
     BRIEF_FIELD_NUMBER: _builtins.int
     brief: _builtins.bool
-    """True to be answered in brief: no packet is answered ACCEPTED, and a response may be for several."""
+    """True to be answered in brief: a packet that is delivered in a moment is not answered ACCEPTED, and a
+    response may be for several.
+    """
     @_builtins.property
     def keys_held(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """EV_KEY codes that the stream holds, and that the driver has seen pressed, ascending."""
