@@ -208,8 +208,13 @@ def test_a_kernel_service_ended_under_load_costs_its_clients_nothing_but_time(
     )
     assert stats.packets_accepted in possible
     assert typist.reported <= KILLS
-    assert check_watch(readers["events"].items) == KILLS  # type: ignore[arg-type]  # of this stream
-    assert check_console(readers["console"].items, kept, start.offset) == KILLS  # type: ignore[arg-type]  # as above
+    cuts = (
+        check_watch(readers["events"].items),  # type: ignore[arg-type]  # of this stream
+        check_console(readers["console"].items, kept, start.offset),  # type: ignore[arg-type]  # as above
+    )
+    # One that stops may take a stream once more, and end that as well.
+    assert min(cuts) >= KILLS
+    assert how is signal.SIGTERM or cuts == (KILLS, KILLS)
     kinds = [one.kind for one in readers["trace"].items]  # type: ignore[attr-defined]  # as above
     assert (kinds.count("gone"), kinds.count("back")) >= (KILLS, KILLS)
 
@@ -218,7 +223,7 @@ def are_back(readers: dict[str, Reader], times: int) -> bool:
     """Say whether the watch of events and the console have gone on so often."""
     dropped = sum(getattr(one, "event", None) == DROPPED for one in list(readers["events"].items))
     reconnected = sum(isinstance(one, Reconnected) for one in list(readers["console"].items))
-    return (dropped, reconnected) == (times, times)
+    return min(dropped, reconnected) >= times
 
 
 def test_commands_that_run_or_begin_meanwhile_go_on(cli: Cli) -> None:
