@@ -87,7 +87,7 @@ READERS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "after": ("after", values.read_count),
     "every": ("every", values.read_turn),
     "probability": ("probability", values.read_chance),
-    "limit": ("limit", values.read_count),
+    "limit": ("limit", values.read_turn),
     "delay": ("delay", values.read_delay),
     "bytes": ("size", values.read_count),
     "seed": ("seed", values.read_count),

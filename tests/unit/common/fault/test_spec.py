@@ -70,6 +70,7 @@ def test_the_kinds_are_those_of_the_contract() -> None:
         ("io-error every", "'every': write KEY=VALUE"),
         ("io-error colour=red", "'colour=red': write KEY=VALUE"),
         ("io-error every=0", "every: 0 is not from 1 to"),
+        ("io-error limit=0", "limit: 0 is not from 1 to"),
         ("io-error every=1 every=2", "every is there twice"),
         ("io-error after=-1", "after: '-1' is no number"),
         ("io-error after=99999999999999999999", "after: 99999999999999999999 is not from 0"),
