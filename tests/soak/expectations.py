@@ -72,8 +72,8 @@ EXPECTATIONS = (
         "writer copier",
         REATTACHED,
         "device",
-        {"DEVICE_LOST"},
-        "who waits when a disk is reset is told so",
+        {"DEVICE_LOST", "DEVICE_NEEDS_RESET"},
+        "who waits when a disk is reset, or asks for it, is told so",
     ),
     row(
         "writer copier",
