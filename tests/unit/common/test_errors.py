@@ -20,12 +20,13 @@ from virtmesh_common.api.kernel.v1 import kernel_pb2, kernel_pb2_grpc
 from virtmesh_common.blk import errors as blk
 from virtmesh_common.channel import SERVER_OPTIONS, make_server, open_channel
 from virtmesh_common.cpu import errors as cpu
+from virtmesh_common.fault import errors as fault
 from virtmesh_common.gpu import errors as gpu
 from virtmesh_common.input import errors as input_errors
 from virtmesh_common.uart import errors as uart
 
 PROTOS = ROOT / "protos"
-KINDS = (blk, cpu, gpu, input_errors, uart)
+KINDS = (blk, cpu, fault, gpu, input_errors, uart)
 """The modules that add the classes of a kind to the tree."""
 
 
