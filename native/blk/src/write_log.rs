@@ -88,7 +88,6 @@ struct State {
     /// Why an entry was not written.
     broken: Option<String>,
 }
-
 /// Why a log is broken that was so when it was opened.
 const BROKEN_BEFORE: &str = "in an earlier run of the service";
 
