@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 def shoot(machine: Machine, gpus: Sequence[str]) -> Iterator[tuple[str, str, bytes]]:
     """Take a screenshot of each screen: a line about it, and a file with its name; maybe none."""
+    away = {one.name: one.detail for one in machine.devices() if one.state == "waiting"}
     for gpu in gpus:
+        if gpu in away:  # A test that has failed waits for nobody.
+            yield f"{printable(gpu)}: can't be seen: {printable(away[gpu])}", "", b""
+            continue
         try:
             for one in machine.screen(gpu).info():
                 what = f"{printable(gpu)}, screen {one.number}"

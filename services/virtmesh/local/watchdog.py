@@ -44,7 +44,7 @@ CALL_SECONDS = 30.0
 """How long one call may wait: a process that was stopped answers it when it goes on."""
 UNANSWERED = {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE}
 """What a call ends with that the service has not answered."""
-STOPPED, TRACED, UNINTERRUPTIBLE = "T", "t", "D"
+STOPPED, TRACED, UNINTERRUPTIBLE, RUNNING = "T", "t", "D", "R"
 """States of a process (proc_pid_stat(5))."""
 BUSY_PART = 0.5
 """A loop that takes at least such a part of a processor is busy."""
@@ -79,7 +79,7 @@ class Seen:
         if self.state == UNINTERRUPTIBLE:
             return "its process waits inside of the host's kernel, for storage most likely"
         part = (self.seconds - before.seconds) / LOOK_SECONDS
-        if part >= BUSY_PART:
+        if part >= BUSY_PART or self.state == RUNNING:  # it may get little of a busy host
             return f"its event loop is busy, and takes {min(part, 1):.0%} of a processor"
         return "its event loop waits for something else"
 
