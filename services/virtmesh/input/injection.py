@@ -45,6 +45,8 @@ EVENTS_PER_PACKET = 16
 """The room holds so many events for each packet that it holds."""
 PACKET_EVENTS_MAX = 1024 + 2
 """Events of the longest packet: with SYN_REPORT, and the ABS_MT_SLOT that the device adds."""
+ENDS = (pb.OUTCOME_DELIVERED, pb.OUTCOME_LOST)
+"""The outcomes that are the last of a packet."""
 
 
 @dataclass(eq=False)

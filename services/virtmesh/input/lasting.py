@@ -14,7 +14,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import grpc.aio
-import structlog
 
 from virtmesh.input.checks import Checker
 from virtmesh.input.held_keys import HeldKeys
@@ -22,6 +21,7 @@ from virtmesh.input.relayed import RelayedInjection
 from virtmesh.input.stream import InjectStream
 from virtmesh.input.tape import Tape
 from virtmesh.input.told import Told
+from virtmesh.kinds.lasting import ANSWER_S, LastingDevice
 from virtmesh.kinds.link_writer import LinkWriter
 from virtmesh_common.api.input.v1 import input_pb2 as pb
 from virtmesh_common.api.input.v1.input_pb2_grpc import InputServiceStub
@@ -37,56 +37,36 @@ if TYPE_CHECKING:
     from virtmesh.kinds.relay import TypedContext
     from virtmesh.kinds.service import DriverOfDevice
 
-log = structlog.get_logger(__name__)
-
 INJECT = "/virtmesh.input.v1.InputService/Inject"
 
-ANSWER_S = 10.0
-"""How long a process may take for an answer."""
-GONE_S = 2.0
-"""How long after the end of its stream a process may take to go."""
-PAUSE_S = 0.02
-"""Pause before the next attempt to reach a process."""
 SKIP_AT = 256
 """Packets that came through after which the tape is read on."""
 
 
-class LastingInput:
-    """One input device. `channel` returns the channel to its process."""
+class LastingInput(LastingDevice["VirtIOInput"]):
+    """One input device."""
 
     def __init__(
         self, name: str, device: DriverOfDevice, channel: Callable[[], grpc.aio.Channel]
     ) -> None:
-        self.name = name
-        self._device = device
-        self._channel = channel
-        self._driver: VirtIOInput | None = None
+        super().__init__(name, device, channel)
         self._tape: Tape | None = None
         self._told: Told | None = None
         self._checker: Checker | None = None
         self._injection = RelayedInjection(HeldKeys(has_slots=False), 1)
-        self._needed, self._came = asyncio.Event(), asyncio.Event()
-        self._linked, self._away = asyncio.Event(), asyncio.Event()
-        self._news = asyncio.Event()
+        self._needed, self._news = asyncio.Event(), asyncio.Event()
         self._endings: set[asyncio.Future[VirtmeshError]] = set()
         self._stopping = False
-        self._task = asyncio.create_task(self._run(), name=f"{name} link")
 
     def came(self, driver: VirtIOInput) -> None:
         """Take a driver of the device, which is in use."""
-        self._driver = driver
         self._tape = self._tape or Tape(driver.log)
-        self._came.set()
+        super().came(driver)
 
     def stop(self) -> None:
         """End the streams of injectors: the kernel service stops."""
         self._stopping = True
         self._end_all(ShuttingDown("the kernel service is stopping"))
-
-    async def close(self) -> None:
-        """End the stream to the process."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
 
     # -- Injectors --------------------------------------------------------------------------------
 
@@ -163,17 +143,9 @@ class LastingInput:
 
     async def _wait_for(self, retry_for: float, ending: asyncio.Future[VirtmeshError]) -> None:
         """End an injector's stream once the device is away for longer than its patience."""
-        while True:
-            await self._away.wait()
-            driver = self._driver
-            is_here = driver is not None and not driver.failed.done()  # and about to answer
-            try:
-                async with time_limit(max(retry_for, ANSWER_S if is_here else 0.0)):
-                    await self._linked.wait()
-            except TimeoutError:
-                if not ending.done():
-                    ending.set_result(self._lost())
-                return
+        await self._lose_patience(retry_for)
+        if not ending.done():
+            ending.set_result(self._lost())
 
     def _lost(self) -> DeviceLost:
         return DeviceLost(f"{self.name} was lost: {self._why()}", device=self.name)
@@ -192,28 +164,8 @@ class LastingInput:
 
     # -- The process of the device ----------------------------------------------------------------
 
-    async def _run(self) -> None:
-        """Have a stream to each process of the device, for as long as it lives."""
+    async def _until_needed(self) -> None:
         await self._needed.wait()
-        while True:
-            driver = await self._next_driver()
-            try:
-                await self._serve()
-            except (grpc.aio.AioRpcError, VirtmeshError, TimeoutError) as error:
-                log.debug("the stream to an input device ended", device=self.name, error=str(error))
-            except Exception:
-                log.exception("a fault of the relay", device=self.name)
-            self._linked.clear()
-            await self._conclude(driver)
-            self._away.set()
-            await asyncio.sleep(PAUSE_S)
-
-    async def _next_driver(self) -> VirtIOInput:
-        """Return the driver of a device that is in use."""
-        while self._driver is None or self._driver.failed.done():
-            self._came.clear()
-            await self._came.wait()
-        return self._driver
 
     async def _serve(self) -> None:
         """Give packets to the process until its stream ends. Errors: AioRpcError; VirtmeshError."""
@@ -266,12 +218,8 @@ class LastingInput:
         self._told, self._injection = told, RelayedInjection(keys, told.waiting_max)
         self._checker = Checker(self.name, told.personality)
 
-    async def _conclude(self, driver: VirtIOInput) -> None:
+    def _conclude(self, driver: VirtIOInput) -> None:
         """Find out what came through of what a process had that has gone."""
-        driver = self._driver or driver
-        with suppress(TimeoutError):
-            async with time_limit(GONE_S):
-                await asyncio.shield(driver.failed)
         tape, injection = self._tape, self._injection
         if tape is None:
             return

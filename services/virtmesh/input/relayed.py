@@ -18,7 +18,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from virtmesh.input.checks import END
-from virtmesh.input.injection import Injection
+from virtmesh.input.injection import ENDS, Injection
 from virtmesh_common.api.input.v1 import input_pb2 as pb
 from virtmesh_common.input.release import EV_KEY, RELEASED
 
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
     Send = Callable[[bytes], None]
     """Sends an InjectRequest to the process."""
-
-ENDS = frozenset((pb.OUTCOME_DELIVERED, pb.OUTCOME_LOST))
 
 
 @dataclass

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import grpc.aio
 
 from virtmesh.input.held_keys import InjectorState
-from virtmesh.input.injection import Offer
+from virtmesh.input.injection import ENDS, Offer
 from virtmesh_common.api.input.v1 import input_pb2 as pb
 from virtmesh_common.errors import BadStream, VirtmeshError
 
@@ -26,8 +26,6 @@ OUTBOX_MAX = 1024
 """Responses that may wait for the client before the next packet is read."""
 ADDED_MAX = 2
 """Events that the kernel service adds to the packet of a client: a slot, and the end."""
-ENDS = (pb.OUTCOME_DELIVERED, pb.OUTCOME_LOST)
-"""The outcomes that are the last of a packet."""
 BRIEF_S = 0.001
 """How long a client that wants few responses may wait to be told that a packet is accepted."""
 MORE_MAX = 64

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 from google.protobuf.message import DecodeError
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from virtmesh.drivers.base import Driver
+    from virtmesh.kinds.lasting import LastingDevice
     from virtmesh.kinds.service import DriverOfDevice
 
     Serve = Callable[["TypedContext"], Awaitable[None]]
@@ -61,19 +62,6 @@ class TypedContext:
         await self._context.write(response.SerializeToString())
 
 
-class Relayed(Protocol):
-    """One device of a relay, in all its lives."""
-
-    def came(self, driver: Any) -> None:
-        """Take a driver of the device, which is in use."""
-
-    def stop(self) -> None:
-        """End the streams of clients: the kernel service stops."""
-
-    async def close(self) -> None:
-        """End the stream to the device."""
-
-
 class Relay(ABC):
     """Takes calls of one service, for the devices of one driver.
 
@@ -92,11 +80,11 @@ class Relay(ABC):
         self._names = names
         self._device = device
         self._upstream = upstream
-        self._devices: dict[str, Relayed] = {}
+        self._devices: dict[str, LastingDevice[Any]] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     @abstractmethod
-    def make(self, name: str, driver: Driver) -> Relayed | None:
+    def make(self, name: str, driver: Driver) -> LastingDevice[Any] | None:
         """Make a device of the relay; None if its driver is another one."""
 
     @abstractmethod

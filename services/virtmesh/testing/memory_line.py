@@ -15,13 +15,14 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from virtmesh.uart.line.input_queue import BREAK, InputQueue, QueuedInput
+from virtmesh.uart.line.far_input import FarInput
 from virtmesh.uart.port import FarLines, Flow, LineError, LineFormat, PortLines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from virtmesh.uart.port import OnTaken, PortListener
+    from virtmesh.uart.line.input_queue import QueuedInput
+    from virtmesh.uart.port import PortListener
 
 
 @dataclass(eq=False)
@@ -53,17 +54,17 @@ class MemoryPort:
         return len(characters) - len(kept)
 
 
-class MemoryLine:
+class MemoryLine(FarInput):
     """A line without time. Implements virtmesh.uart.port.Line."""
 
     def __init__(self, port: MemoryPort | None = None) -> None:
+        super().__init__()
         self.port = port or MemoryPort()
         self.port.changed = self._deliver
         self.lines = FarLines()
         self.format = LineFormat(115200, 8, "N", 2)
         self.port_lines = PortLines()
         self._listeners: list[PortListener] = []
-        self._queue = InputQueue()
         self._moved = asyncio.Event()
 
     # -- The machine's side -----------------------------------------------------------------------
@@ -99,38 +100,9 @@ class MemoryLine:
     # -- The far end's side -----------------------------------------------------------------------
 
     @property
-    def waiting(self) -> int:
-        """Characters on the line."""
-        return self._queue.waiting
-
-    @property
     def refused(self) -> int:
         """Characters that `send_now` refused."""
-        return self._queue.refused_bytes
-
-    async def send(
-        self,
-        data: bytes,
-        *,
-        error: LineError = LineError.NONE,
-        flow: Flow = Flow.WAIT,
-        on_taken: OnTaken | None = None,
-    ) -> None:
-        """Put input on the line, as soon as there is room."""
-        rest = BREAK if error is LineError.BREAK else data
-        while rest:
-            most = self._queue.free or await self._queue.turn()
-            self._put(QueuedInput(rest[:most], error, flow, on_taken))
-            rest = rest[most:]
-
-    def send_now(
-        self, data: bytes, *, error: LineError = LineError.NONE, flow: Flow = Flow.WAIT
-    ) -> None:
-        """Put all of the input on the line at once. Errors: LineFull."""
-        data = BREAK if error is LineError.BREAK else data
-        self._queue.require(len(data))
-        if data:
-            self._put(QueuedInput(data, error, flow, None))
+        return self.refused_bytes
 
     def set_lines(self, lines: FarLines) -> None:
         """Set the modem lines of the far end."""

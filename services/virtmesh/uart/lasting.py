@@ -15,11 +15,11 @@ import asyncio
 from collections import deque
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc.aio
-import structlog
 
+from virtmesh.kinds.lasting import ANSWER_S, LastingDevice
 from virtmesh.uart.counters import UartCounters
 from virtmesh.uart.driver.lives import Life
 from virtmesh.uart.line import messages
@@ -42,14 +42,6 @@ if TYPE_CHECKING:
     from virtmesh.uart.driver.driver import NS16550a
     from virtmesh.uart.driver.lives import SerialLives
 
-log = structlog.get_logger(__name__)
-
-ANSWER_S = 10.0
-"""How long a process may take for an answer."""
-GONE_S = 2.0
-"""How long after the end of its stream a process may take to go."""
-PAUSE_S = 0.02
-"""Pause before the next attempt to reach a process."""
 TAIL_MAX = (1 << 32) - 1
 """All that a scrollback has."""
 LINES_MAX = 256
@@ -58,8 +50,8 @@ SCROLLBACK_MAX = 64 << 20
 """Largest scrollback that is kept here, in bytes."""
 
 
-class LastingPort:
-    """One serial port. `channel` returns the channel to its process."""
+class LastingPort(LastingDevice["NS16550a"]):
+    """One serial port."""
 
     def __init__(
         self,
@@ -67,13 +59,10 @@ class LastingPort:
         device: DriverOfDevice,
         channel: Callable[[], grpc.aio.Channel],
     ) -> None:
-        self.name = name
+        super().__init__(name, device, channel)
         self.line = RelayedLine()
         self.far_end = FarEnd(self.line, 1)
         self.paced = False
-        self._device = device
-        self._channel = channel
-        self._driver: NS16550a | None = None
         self._epoch = ""
         """That of the process."""
         self._seen = 0
@@ -86,28 +75,21 @@ class LastingPort:
         """A process had a stream, and it was not found out what it had done."""
         self._before = UartCounters()
         """What the processes did that have gone."""
-        self._came, self._linked, self._away = (asyncio.Event() for _ in range(3))
         self._closing: asyncio.Future[VirtmeshError] = asyncio.get_running_loop().create_future()
-        self._task = asyncio.create_task(self._run(), name=f"{name} link")
 
     def came(self, driver: NS16550a) -> None:
         """Take a driver of the port, which is in use."""
-        last, self._driver = self._driver, driver
+        last = self._driver
         driver.lives.has_relay = True
         if last is not None and not last.gone:  # Somebody had it reset, and its FIFO thrown away.
             life = driver.lives.now
             life.received = max(life.received, self.line.arrived)
-        self._came.set()
+        super().came(driver)
 
     def stop(self) -> None:
         """End the streams of clients: the kernel service stops."""
         if not self._closing.done():
             self._closing.set_result(ShuttingDown("the kernel service is stopping"))
-
-    async def close(self) -> None:
-        """End the stream to the process."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
 
     # -- Clients ----------------------------------------------------------------------------------
 
@@ -115,11 +97,6 @@ class LastingPort:
     def is_known(self) -> bool:
         """Whether its first process has been reached, and all is here that it had sent by then."""
         return self._begun and self._known_at is None
-
-    @property
-    def attached(self) -> bool:
-        """True while a driver is attached."""
-        return self._driver is not None and not self._driver.failed.done()
 
     @property
     def uart_counters(self) -> UartCounters:
@@ -161,46 +138,20 @@ class LastingPort:
         """End a stream when the kernel stops, or the port is away for longer than its patience."""
         away = asyncio.create_task(self._lose_patience(retry_for))
         try:
-            await asyncio.wait({away, self._closing}, return_when=asyncio.FIRST_COMPLETED)
+            ends: set[asyncio.Future[Any]] = {away, self._closing}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             if not ending.done():
                 stops = self._closing.done()
-                ending.set_result(self._closing.result() if stops else away.result())
+                ending.set_result(self._closing.result() if stops else self._lost())
         finally:
             away.cancel()
 
-    async def _lose_patience(self, retry_for: float) -> VirtmeshError:
-        """Wait until the port is away for too long; return what to say."""
-        while True:
-            await self._away.wait()
-            here = ANSWER_S if self.attached else 0.0  # Its process is there, and about to answer.
-            try:
-                async with time_limit(max(retry_for, here)):
-                    await self._linked.wait()
-            except TimeoutError:
-                driver = self._driver
-                why = driver.failed.result().message if driver and driver.failed.done() else ""
-                return DeviceLost(f"{self.name} was lost{': ' * bool(why)}{why}", device=self.name)
+    def _lost(self) -> DeviceLost:
+        driver = self._driver
+        why = driver.failed.result().message if driver and driver.failed.done() else ""
+        return DeviceLost(f"{self.name} was lost{': ' * bool(why)}{why}", device=self.name)
 
     # -- The process of the port ------------------------------------------------------------------
-
-    async def _run(self) -> None:
-        """Have a stream to each process of the port, for as long as it lives."""
-        while True:
-            while self._driver is None or self._driver.failed.done():
-                self._came.clear()
-                await self._came.wait()
-            try:
-                await self._serve()
-            except (grpc.aio.AioRpcError, VirtmeshError, TimeoutError) as error:
-                log.debug("the stream to a serial port ended", device=self.name, error=str(error))
-            except Exception:
-                log.exception("a fault of the relay", device=self.name)
-            self.line.unlink()
-            self._linked.clear()
-            if self._is_open:
-                await self._conclude(self._driver)
-            self._away.set()
-            await asyncio.sleep(PAUSE_S)
 
     async def _serve(self) -> None:
         """Pass input and output until the stream ends. Errors: AioRpcError; VirtmeshError."""
@@ -243,6 +194,7 @@ class LastingPort:
             while (response := await call.read()) is not grpc.aio.EOF:
                 self._take(cast("pb.OpenResponse", response))
         finally:
+            self.line.unlink()
             writer.cancel()
             call.cancel()
             await asyncio.gather(writer, return_exceptions=True)
@@ -295,12 +247,12 @@ class LastingPort:
             case _:
                 pass
 
-    async def _conclude(self, driver: NS16550a) -> None:
+    @property
+    def _is_unconcluded(self) -> bool:
+        return self._is_open
+
+    def _conclude(self, driver: NS16550a) -> None:
         """Find out what a process had done that has gone, and have the driver go on."""
-        driver = self._driver or driver
-        with suppress(TimeoutError):
-            async with time_limit(GONE_S):
-                await asyncio.shield(driver.failed)
         if driver.failed.done():  # Otherwise it may be about to go.
             self._account(driver.lives)
 

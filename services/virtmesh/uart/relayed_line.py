@@ -12,14 +12,15 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from virtmesh.uart.line import messages
-from virtmesh.uart.line.input_queue import BREAK, InputQueue, QueuedInput
+from virtmesh.uart.line.far_input import FarInput
+from virtmesh.uart.line.input_queue import QueuedInput
 from virtmesh.uart.port import FarLines, Flow, LineError, LineFormat, PortLines
 from virtmesh_common.api.uart.v1 import uart_pb2 as pb
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from virtmesh.uart.port import OnTaken, PortListener
+    from virtmesh.uart.port import PortListener
 
 WINDOW = 16 << 10
 """Most characters that a process has at a time, and has not taken."""
@@ -35,10 +36,11 @@ ERRORS = {
 FLOWS = {Flow.WAIT: pb.FLOW_WAIT, Flow.NONE: pb.FLOW_NONE}
 
 
-class RelayedLine:
+class RelayedLine(FarInput):
     """The line of one port, in all lives of its process. Implements virtmesh.uart.port.Line."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.lines = FarLines()
         self.format = LineFormat(0, 8, "N", 2)
         self.port_lines = PortLines()
@@ -48,7 +50,6 @@ class RelayedLine:
         """True when the process has other modem lines than these."""
         self.resumed = 0
         """Characters that were given to a process after another one had them."""
-        self._queue = InputQueue()
         self._ahead = 0
         """Characters at the begin of the queue that the process has."""
         self._taken = 0
@@ -60,42 +61,6 @@ class RelayedLine:
         self._send: Callable[[pb.OpenRequest], None] | None = None
 
     # -- The far end: virtmesh.uart.port.Line -----------------------------------------------------
-
-    @property
-    def waiting(self) -> int:
-        """Characters that have not left the line."""
-        return self._queue.waiting
-
-    @property
-    def refused_bytes(self) -> int:
-        """Characters that `send_now` refused."""
-        return self._queue.refused_bytes
-
-    async def send(
-        self,
-        data: bytes,
-        *,
-        error: LineError = LineError.NONE,
-        flow: Flow = Flow.WAIT,
-        on_taken: OnTaken | None = None,
-    ) -> None:
-        """Put input on the line, as soon as there is room; a break takes no data."""
-        rest = BREAK if error is LineError.BREAK else data
-        while rest:
-            most = self._queue.free or await self._queue.turn()
-            self._queue.append(QueuedInput(rest[:most], error, flow, on_taken))
-            self._pump()
-            rest = rest[most:]
-
-    def send_now(
-        self, data: bytes, *, error: LineError = LineError.NONE, flow: Flow = Flow.WAIT
-    ) -> None:
-        """Put all of the input on the line at once. Errors: LineFull."""
-        data = BREAK if error is LineError.BREAK else data
-        self._queue.require(len(data))
-        if data:
-            self._queue.append(QueuedInput(data, error, flow, None))
-            self._pump()
 
     def set_lines(self, lines: FarLines) -> None:
         """Set the modem lines of the far end."""
@@ -175,6 +140,11 @@ class RelayedLine:
         """Take what the machine has sent."""
         for listener in self._listeners:
             listener.output(characters)
+
+    def _put(self, new: QueuedInput) -> None:
+        """Put characters on the line, and give the process what it may have."""
+        self._queue.append(new)
+        self._pump()
 
     def _pump(self) -> None:
         """Give the process what it may have."""

@@ -14,6 +14,7 @@ import pytest
 
 import virtmesh_client
 from tests.support.cli import eventually
+from tests.support.killing import pid_of
 from virtmesh_client.metrics_page import samples_of
 from virtmesh_common.errors import BadValue, DeviceLost, VirtmeshError
 
@@ -23,11 +24,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.processes
 
 BLOCK = 4096
-
-
-def pid_of(cli: Cli, name: str) -> int:
-    """Return the process of a device."""
-    return cli.process(name).pid
 
 
 def test_a_killed_process_comes_back_without_the_fault(

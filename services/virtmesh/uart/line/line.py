@@ -19,33 +19,34 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from virtmesh.uart.line.input_queue import BREAK, InputQueue, QueuedInput
+from virtmesh.uart.line.far_input import FarInput
 from virtmesh.uart.line.patience import Patience
 from virtmesh.uart.line.spoiled import SpoiledLine
-from virtmesh.uart.port import FarLines, Flow, LineError, LineFormat, PortLines
+from virtmesh.uart.port import FarLines, Flow, LineFormat, PortLines
 
 if TYPE_CHECKING:
     from virtmesh_native import Interrupt
 
     from virtmesh.uart.chip.chip import Chip
     from virtmesh.uart.chip.clock import Timeline
-    from virtmesh.uart.port import OnTaken, PortListener
+    from virtmesh.uart.line.input_queue import QueuedInput
+    from virtmesh.uart.port import PortListener
 
 
-class SerialLine:
+class SerialLine(FarInput):
     """The line of one chip. Implements virtmesh.uart.port.Line.
 
     `interrupt` is that of the device, which has the faults on demand.
     """
 
     def __init__(self, chip: Chip, timeline: Timeline, interrupt: Interrupt) -> None:
+        super().__init__()
         self._chip = chip
         self._spoiled = SpoiledLine(chip, interrupt)
         self.timeline = timeline
         timeline.after_alarm = self.settle
         self._arrival = timeline.alarm(self._arrive)
         self._patience = Patience(timeline)
-        self._queue = InputQueue()
         self._listeners: list[PortListener] = []
         self.lines = FarLines()
         self.attached = False
@@ -64,43 +65,6 @@ class SerialLine:
     def port_lines(self) -> PortLines:
         """The lines that the machine drives."""
         return self._chip.port_lines
-
-    @property
-    def waiting(self) -> int:
-        """Characters on the line."""
-        return self._queue.waiting
-
-    @property
-    def refused_bytes(self) -> int:
-        """Characters that `send_now` refused."""
-        return self._queue.refused_bytes
-
-    async def send(
-        self,
-        data: bytes,
-        *,
-        error: LineError = LineError.NONE,
-        flow: Flow = Flow.WAIT,
-        on_taken: OnTaken | None = None,
-    ) -> None:
-        """Put input on the line, as soon as there is room; a break takes no data.
-
-        When it is cancelled, the part that is on the line stays there. Senders take turns.
-        """
-        rest = BREAK if error is LineError.BREAK else data
-        while rest:
-            most = self._queue.free or await self._queue.turn()
-            self._put(QueuedInput(rest[:most], error, flow, on_taken))
-            rest = rest[most:]
-
-    def send_now(
-        self, data: bytes, *, error: LineError = LineError.NONE, flow: Flow = Flow.WAIT
-    ) -> None:
-        """Put all of the input on the line at once. Errors: LineFull."""
-        data = BREAK if error is LineError.BREAK else data
-        self._queue.require(len(data))
-        if data:
-            self._put(QueuedInput(data, error, flow, None))
 
     def set_lines(self, lines: FarLines) -> None:
         """Set the modem lines of the far end."""
