@@ -130,7 +130,9 @@ async def broken(model: EntropyModel, rounds: int = 400) -> DeviceBroken:
     way = local(VirtioMmio(model))
     patience = 1.0 if isinstance(model, Stuck) else PATIENCE
     with pytest.raises(DeviceBroken) as caught:
-        await attack(way, EntropyDriver, ask, rounds=rounds, seed=SEED, ram_bytes=RAM, patience=patience)
+        await attack(
+            way, EntropyDriver, ask, rounds=rounds, seed=SEED, ram_bytes=RAM, patience=patience
+        )
     model.close()
     return caught.value
 
