@@ -94,7 +94,7 @@ class PatientOperation(Operation):
     def ended(self, error: VirtmeshError | None = None) -> None:
         """Note the end of a request."""
         self.patience.renew()
-        super().ended(self._disk.while_stopping(error))
+        super().ended(error and self._disk.told(error))
 
     def lost(self, request: BlkReq, error: VirtmeshError) -> None:
         """Have a request begun again, if somebody waits for it and has patience."""
@@ -176,7 +176,7 @@ class LastingDisk:
         self._stopping.set()
         self._fail_lost(STOPS, error=ShuttingDown)
 
-    def while_stopping(self, error: VirtmeshError | None) -> VirtmeshError | None:
+    def told(self, error: VirtmeshError) -> VirtmeshError:
         """Return what to tell of an error: a loss while the kernel stops is its doing.
 
         Who waits for a kernel service that starts again then does so with this request, too.
@@ -211,7 +211,7 @@ class LastingDisk:
                 await driver.begin(request, operation)
             except DeviceLost as error:
                 if not driver.gone or operation.patience.left() <= 0:
-                    raise self.while_stopping(error) from error
+                    raise self.told(error) from error
             else:
                 return
 
