@@ -5,7 +5,7 @@ from __future__ import annotations
 from fnmatch import fnmatch
 from typing import TYPE_CHECKING
 
-from tests.bench.suite.experiments import small
+from tests.bench.suite.experiments import bulk, direct, ring, small
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
 def experiments(*, long: bool) -> list[Experiment]:
     """List the experiments; those of a long run have more depths."""
-    return [*small.experiments(long=long)]
+    return [
+        *small.experiments(long=long),
+        *bulk.experiments(),
+        *direct.experiments(),
+        *ring.experiments(),
+    ]
 
 
 def choose(found: Sequence[Experiment], patterns: Sequence[str]) -> set[str]:
