@@ -77,9 +77,13 @@ def main() -> int:
     images = chosen_options.images or ROOT / "build/bench"
     images.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="i-", dir=images) as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="i-", dir=images) as folder,
+        tempfile.TemporaryDirectory(prefix="vm-") as sockets,
+    ):
         setting = Setting(
             folder=Path(folder),
+            sockets=Path(sockets),
             seconds=seconds,
             image_bytes=(256 if long else 128) * MIB,
             import_bytes=(1024 if long else 256) * MIB,

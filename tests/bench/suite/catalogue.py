@@ -5,7 +5,15 @@ from __future__ import annotations
 from fnmatch import fnmatch
 from typing import TYPE_CHECKING
 
-from tests.bench.suite.experiments import bulk, direct, ring, small
+from tests.bench.suite.experiments import (
+    bulk,
+    control,
+    direct,
+    machine,
+    neighbour,
+    ring,
+    small,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +28,9 @@ def experiments(*, long: bool) -> list[Experiment]:
         *bulk.experiments(),
         *direct.experiments(),
         *ring.experiments(),
+        *machine.experiments(),
+        *control.experiments(),
+        *neighbour.experiments(),
     ]
 
 

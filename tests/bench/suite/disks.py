@@ -56,12 +56,22 @@ class Driven:
         self._disk = disk
         self._client = client
         self._seconds = seconds
+        self._used = 0.0
 
     def measure(self, load: Load) -> Sample:
         """Measure once: the rate, percentiles, and the CPU time that the disk's process used."""
-        before = cpu_us(self._disk.pid)
-        answer = self._client.ask(load.line(self._seconds), self._seconds)
-        used = cpu_us(self._disk.pid) - before
+        self.begin(load)
+        return self.finish()
+
+    def begin(self, load: Load) -> None:
+        """Begin to measure. Errors: NotMeasured."""
+        self._used = cpu_us(self._disk.pid)
+        self._client.send(load.line(self._seconds))
+
+    def finish(self) -> Sample:
+        """Wait for the end of what was begun. Errors: NotMeasured."""
+        answer = self._client.answer(self._seconds)
+        used = cpu_us(self._disk.pid) - self._used
         histogram = [(int(end), int(count)) for end, count in answer.pop("histogram_ns")]
         figures = {name: float(value) for name, value in answer.items()}
         figures["cpu_us"] = used / max(1.0, figures["requests"])
@@ -97,9 +107,9 @@ def image(setting: Setting, name: str, size: int | None = None) -> Path:
 @contextmanager
 def our_disk(setting: Setting, name: str, cpu: int, *options: str) -> Iterator[Disk]:
     """Serve an image of its own by a real disk service, with its recorder and its sandbox."""
-    socket = setting.folder / f"{name}.vhost"
+    socket = setting.sockets / f"{name}.vhost"
     module = python("virtmesh.host.main", "blk", "--name=vda")
-    listen = f"--listen=unix:{setting.folder / name}.sock"
+    listen = f"--listen=unix:{setting.sockets / name}.sock"
     command = [*module, listen, f"--vhost-user={socket}", f"--image={image(setting, name)}"]
     with served(setting, name, pinned(cpu, *command, *options), socket) as disk:
         yield disk
@@ -116,7 +126,7 @@ def their_disk(
     """
     if shutil.which(QSD) is None:
         raise NotMeasured(f"there is no {QSD} (Debian: qemu-system-common)")
-    socket = setting.folder / f"{name}.vhost"
+    socket = setting.sockets / f"{name}.vhost"
     if null:
         node = f"driver=null-co,node-name=disk,size={setting.image_bytes},read-zeroes=off"
     else:
@@ -136,18 +146,23 @@ def served(setting: Setting, name: str, command: list[str], socket: Path) -> Ite
     """Run a disk, and wait for its socket. Errors: NotMeasured."""
     log = setting.folder / f"{name}.log"
     with running(command, log) as process:
-        end = time.monotonic() + UP_S
-        while not socket.exists():
-            if process.poll() is not None or time.monotonic() > end:
-                last = log.read_text(errors="replace").strip().splitlines()[-1:]
-                raise NotMeasured(f"{name} does not serve: {' '.join(last)}")
-            time.sleep(0.02)
+        socket_appears(socket, process, log)
         yield Disk(process.pid, socket)
+
+
+def socket_appears(socket: Path, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait for the socket of a service. Errors: NotMeasured if it ends or takes too long."""
+    end = time.monotonic() + UP_S
+    while not socket.exists():
+        if process.poll() is not None or time.monotonic() > end:
+            last = log.read_text(errors="replace").strip().splitlines()[-1:]
+            raise NotMeasured(f"{log.stem} does not serve: {' '.join(last)}")
+        time.sleep(0.02)
 
 
 @contextmanager
 def driven(setting: Setting, disk: Disk, cpu: int) -> Iterator[Driven]:
     """Connect a client to a disk."""
     command = pinned(cpu, builds.client(), disk.socket, "bench")
-    with probing(command, disk.socket.with_suffix(".client.log")) as client:
+    with probing(command, setting.folder / f"{disk.socket.stem}-client.log") as client:
         yield Driven(disk, client, setting.seconds)

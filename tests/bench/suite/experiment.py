@@ -77,6 +77,8 @@ class Setting:
 
     folder: Path
     """An own folder in the file system where images lie."""
+    sockets: Path
+    """An own folder with a path short enough for sockets."""
     seconds: float
     """Of one measurement of one side, where a time can be chosen."""
     image_bytes: int

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 60.0
 """Longest wait for an answer beyond the time that a measurement takes."""
+PATIENCE_TO_END_S = 10.0
 TAIL_BYTES = 500
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -29,7 +31,7 @@ def pinned(cpus: int | Sequence[int], *command: object) -> list[str]:
     return ["taskset", "--cpu-list", ",".join(map(str, listed)), *map(str, command)]
 
 
-@contextmanager
+@contextlib.contextmanager
 def running(command: Sequence[str], log: Path, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
     """Run a process in the background, its standard error in a file; it is stopped after the body.
 
@@ -45,10 +47,11 @@ def running(command: Sequence[str], log: Path, **options: Any) -> Iterator[subpr
             yield process
         finally:
             process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(PATIENCE_TO_END_S)
+            # Whatever it has started and left behind, and itself if it does not end.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 class Probe:
@@ -59,16 +62,23 @@ class Probe:
         self._log = log
         self._rest = b""
 
-    def ask(self, line: str, seconds: float = 0.0) -> dict[str, Any]:
-        """Send a line; return the answer. Errors: NotMeasured if it ends or takes too long."""
+    def send(self, line: str) -> None:
+        """Send a line. Errors: NotMeasured if it has ended."""
         try:
             self._process.stdin.write(line.encode() + b"\n")  # type: ignore[union-attr]
         except BrokenPipeError:
             raise NotMeasured(self._why("has ended")) from None
-        answer: dict[str, Any] = json.loads(self.line(seconds))
+
+    def answer(self, seconds: float = 0.0) -> dict[str, Any]:
+        """Wait for an answer. Errors: NotMeasured if it ends, takes too long, or says no JSON."""
+        line = self._line(seconds)
+        try:
+            answer: dict[str, Any] = json.loads(line)
+        except ValueError:
+            raise NotMeasured(self._why(f"said {line[:60]!r}")) from None
         return answer
 
-    def line(self, seconds: float = 0.0) -> str:
+    def _line(self, seconds: float) -> str:
         """Return the next line. Errors: NotMeasured if it ends or takes too long."""
         end = time.monotonic() + seconds + PATIENCE_S
         stdout = self._process.stdout
@@ -86,7 +96,8 @@ class Probe:
 
     def sample(self, line: str = "", seconds: float = 0.0) -> Sample:
         """Send a line; return the answer, a flat object of numbers, as a sample."""
-        return Sample({name: float(value) for name, value in self.ask(line, seconds).items()})
+        self.send(line)
+        return Sample({name: float(value) for name, value in self.answer(seconds).items()})
 
     def _why(self, what: str) -> str:
         """Say what happened, with the last line of its standard error."""
@@ -95,12 +106,19 @@ class Probe:
         return f"{self._log.stem} {what}: {last}"
 
 
-@contextmanager
-def probing(command: Sequence[str], log: Path) -> Iterator[Probe]:
+@contextlib.contextmanager
+def probing(command: Sequence[str], log: Path, **options: Any) -> Iterator[Probe]:
     """Run a probe; it is stopped after the body."""
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "bufsize": 0}
-    with running(command, log, **pipes) as process:
-        yield Probe(process, log)
+    with running(command, log, **pipes, **options) as process:
+        try:
+            yield Probe(process, log)
+        finally:
+            # The end of its input ends a probe, and what it has started.
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()  # type: ignore[union-attr]
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(PATIENCE_TO_END_S)
 
 
 def python(module: str, *arguments: object) -> list[str]:
