@@ -9,6 +9,7 @@ status is 0 whatever the figures, and 130 after Ctrl-C, which keeps what was mea
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shlex
 import signal
@@ -17,6 +18,7 @@ import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 
 from tests.bench.suite import host, report
 from tests.bench.suite.catalogue import choose, experiments
@@ -28,6 +30,21 @@ from virtmesh_common.printable import say
 
 INTERRUPTED = 130
 MIB = 1 << 20
+MOST_SECONDS = 3600.0
+
+
+def at_least_one(text: str) -> int:
+    """Read a number of rounds. Errors: ValueError."""
+    if (number := int(text)) < 1:
+        raise ValueError(f"{number} rounds measure nothing")
+    return number
+
+
+def above_zero(text: str) -> float:
+    """Read a time. Errors: ValueError."""
+    if not 0 < (seconds := float(text)) <= MOST_SECONDS:
+        raise ValueError(f"not above 0 and up to {MOST_SECONDS:g}: {seconds:g}")
+    return seconds
 
 
 def options() -> argparse.Namespace:
@@ -45,11 +62,16 @@ def options() -> argparse.Namespace:
         metavar="ROW",
         help="a row, or a pattern such as 'read-*'",
     )
-    parser.add_argument("--rounds", type=int, help="rounds that count; one more warms up")
-    parser.add_argument("--seconds", type=float, help="of one measurement, where it can be chosen")
+    parser.add_argument("--rounds", type=at_least_one, help="rounds that count; one more warms up")
+    parser.add_argument(
+        "--seconds", type=above_zero, help="of one measurement, where it can be chosen"
+    )
     parser.add_argument("--images", type=Path, help="folder for images; build/bench by default")
     parser.add_argument(
         "--out", type=Path, help="folder of the results; build/bench/DATE by default"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print our medians as JSON, for tests/bench/compare.py"
     )
     return parser.parse_args()
 
@@ -66,11 +88,11 @@ def main() -> int:
     if chosen_options.list:
         for row in (row for one in found for row in one.rows if row.name in chosen):
             goal = f", goal {row.goal:g}" if row.goal is not None else ""
-            say(f"{row.name}: {row.what}; {row.better} is better than {row.peer}{goal}")
+            say(f"{row.name}: {row.what}; beside {row.peer}, {row.better} is better{goal}")
         return 0
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     long = chosen_options.long
-    rounds = max(1, chosen_options.rounds or (15 if long else 5))
+    rounds = chosen_options.rounds or (15 if long else 5)
     seconds = chosen_options.seconds or (1.0 if long else 0.3)
     now = datetime.now(UTC)
     out = chosen_options.out or ROOT / "build/bench" / now.strftime("%Y%m%dT%H%M%S")
@@ -103,7 +125,11 @@ def main() -> int:
         host=about,
     )
     report.write(run, facts, out, draw_all(run.outcomes, out))
-    say(out / "result.md")
+    if chosen_options.json:
+        measured = [one for one in run.outcomes if one.ratio]
+        say(json.dumps({one.row.name: median(one.ours) for one in measured}))
+    else:
+        say(out / "result.md")
     return INTERRUPTED if run.interrupted else 0
 
 
