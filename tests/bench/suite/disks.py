@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 UP_S = 30.0
 BLOCK = 1 << 20
+PAGE = 4096
 QSD = "qemu-storage-daemon"
 
 
@@ -92,25 +93,32 @@ def option(name: str, value: str) -> list[str]:
     return [f"--{name}={value}"]
 
 
-def image(setting: Setting, name: str, size: int | None = None) -> Path:
-    """Make an image full of random bytes, which is in the page cache then."""
+def image(setting: Setting, name: str, size: int | None = None, piece: int = PAGE) -> Path:
+    """Make an image full of random bytes, which is in the page cache then.
+
+    It is written in pieces as large as the requests will be: file systems keep what was written at
+    once in one folio, and a small write into a large folio walks all blocks of it.
+    """
     path = setting.folder / f"{name}.img"
     block = os.urandom(BLOCK)
-    with path.open("wb") as file:
-        for _ in range((size or setting.image_bytes) // BLOCK):
-            file.write(block)
-        file.flush()
+    with path.open("wb", buffering=0) as file:
+        for start in range(0, size or setting.image_bytes, piece):
+            begin = start % BLOCK
+            file.write(block[begin : begin + piece])
         os.fsync(file.fileno())
     return path
 
 
 @contextmanager
-def our_disk(setting: Setting, name: str, cpu: int, *options: str) -> Iterator[Disk]:
+def our_disk(
+    setting: Setting, name: str, cpu: int, *options: str, piece: int = PAGE
+) -> Iterator[Disk]:
     """Serve an image of its own by a real disk service, with its recorder and its sandbox."""
     socket = setting.sockets / f"{name}.vhost"
     module = python("virtmesh.host.main", "blk", "--name=vda")
     listen = f"--listen=unix:{setting.sockets / name}.sock"
-    command = [*module, listen, f"--vhost-user={socket}", f"--image={image(setting, name)}"]
+    command = [*module, listen, f"--vhost-user={socket}"]
+    command.append(f"--image={image(setting, name, piece=piece)}")
     with served(setting, name, pinned(cpu, *command, *options), socket) as disk:
         yield disk
 

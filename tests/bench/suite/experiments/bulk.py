@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 SIZES = {"128k": (128 << 10, 16), "1m": (1 << 20, 4)}
 """Bytes and depths."""
+PIECE = 128 << 10
+"""What the image is written in."""
 GOAL = 0.7
 ROWS = tuple(
     Row(
@@ -47,7 +49,7 @@ def beside_copies(setting: Setting, names: Collection[str]) -> Iterator[dict[str
     with ExitStack() as stack:
         copying = pinned(setting.one, builds.floor("memcpy"), setting.image_bytes)
         copies = stack.enter_context(probing(copying, setting.folder / "memcpy.log"))
-        disk = stack.enter_context(our_disk(setting, "ours", setting.one))
+        disk = stack.enter_context(our_disk(setting, "ours", setting.one, piece=PIECE))
         client = stack.enter_context(driven(setting, disk, setting.one))
         yield {
             name: Point(

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tests.bench.restart_processes import family, pss_mib
-from tests.bench.suite.disks import image
+from tests.bench.suite.disks import BLOCK, image
 from tests.bench.suite.experiment import Experiment, NotMeasured, Point, Row, Sample
 from tests.bench.suite.probe import PATIENCE_S, pinned, probing, python
 from tests.support.cli import Cli
@@ -68,7 +68,7 @@ def machine(setting: Setting, name: str, *options: str) -> Iterator[Cli]:
 @contextmanager
 def importing(setting: Setting, names: Collection[str]) -> Iterator[dict[str, Point]]:
     """Start a machine with a disk, and make the file."""
-    source = image(setting, "source", setting.import_bytes)
+    source = image(setting, "source", setting.import_bytes, piece=BLOCK)
     disk = f"{setting.folder / 'disk.img'},size={setting.import_bytes}"
     command = pinned(setting.cpus, *python("tests.bench.suite.probes.importing", source))
     with machine(setting, "import", "--disk", disk) as cli:
