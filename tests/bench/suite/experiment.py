@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 Better = Literal["higher", "lower"]
 
 
+PER_MIB = 1 / (1 << 20)
+
+
 class NotMeasured(Exception):
     """A row can't be measured here; the message says why."""
 
@@ -38,6 +41,8 @@ class Row:
     point: str = ""
     """The point that it is a figure of; its own name unless given."""
     figure: str = "value"
+    scale: float = 1.0
+    """Makes the unit out of the figure's."""
     series: str = ""
     """Rows of one series are a line of a plot."""
     depth: int | None = None

@@ -22,6 +22,8 @@ OURS, PEER = "#2471a3", "#e67e22"
 COLUMNS = 3
 CELL = (4.0, 3.0)
 """Inches."""
+STEP = 1.06
+"""Between two points of a curve of latencies."""
 TITLES = {
     "rate": ("4 KiB requests in a second", "requests/s"),
     "cpu_us": ("CPU time of the disk for a 4 KiB request", "us"),
@@ -106,7 +108,7 @@ def _latencies(outcomes: Sequence[Outcome], path: Path) -> None:
             (one.row.peer, PEER, one.peer_latencies),
         ):
             times, shares = slower(buckets)
-            axes.plot(times, shares, color=colour, label=label, drawstyle="steps-post")
+            axes.plot(times, shares, color=colour, label=label)
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_ylim(1e-4, 1)
@@ -119,11 +121,16 @@ def _latencies(outcomes: Sequence[Outcome], path: Path) -> None:
 
 
 def slower(buckets: Buckets) -> tuple[list[float], list[float]]:
-    """Return times in microseconds, and the share of requests that took longer than each."""
+    """Return times in microseconds, and the share of requests that took longer than each.
+
+    Times are a step apart, but for the last: a plot shows no more.
+    """
     left = total = sum(count for _, count in buckets)
-    times, shares = [], []
+    times: list[float] = []
+    shares: list[float] = []
     for end, count in buckets:
         left -= count
-        times.append(end / 1000)
-        shares.append(left / total)
+        if not left or not times or end / 1000 >= STEP * times[-1]:
+            times.append(end / 1000)
+            shares.append(left / total)
     return times, shares

@@ -102,9 +102,9 @@ class Runner:
 
     def _fill(self, outcome: Outcome, pairs: list[tuple[Sample, Sample]], why: str) -> None:
         """Put what was found into an outcome. Rounds before an end by Ctrl-C count."""
-        figure = outcome.row.figure
-        outcome.ours = [ours.figures[figure] for ours, _ in pairs]
-        outcome.peer = [peer.figures[figure] for _, peer in pairs]
+        figure, scale = outcome.row.figure, outcome.row.scale
+        outcome.ours = [ours.figures[figure] * scale for ours, _ in pairs]
+        outcome.peer = [peer.figures[figure] * scale for _, peer in pairs]
         outcome.our_latencies = merged(ours.latencies for ours, _ in pairs)
         outcome.peer_latencies = merged(peer.latencies for _, peer in pairs)
         outcome.why = why

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tests.bench.restart_processes import family, pss_mib
 from tests.bench.suite.disks import BLOCK, image
-from tests.bench.suite.experiment import Experiment, NotMeasured, Point, Row, Sample
+from tests.bench.suite.experiment import PER_MIB, Experiment, NotMeasured, Point, Row, Sample
 from tests.bench.suite.probe import PATIENCE_S, pinned, probing, python
 from tests.support.cli import Cli
 from virtmesh_client.local import rundir
@@ -26,10 +26,11 @@ IMPORT = Row(
     "import",
     "import of a file through the kernel service as virtio requests, with flush",
     "cp --reflink=never and fsync",
-    "bytes/s",
+    "MiB/s",
     "higher",
     0.7,
     figure="bytes_per_s",
+    scale=PER_MIB,
 )
 KINDS = {"blk": ("--disk", "{folder}/{name}.img,size=16M"), "input": ("--input", "keyboard")}
 MEMORY = tuple(
