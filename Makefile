@@ -91,6 +91,7 @@ native-tests: needs-setup $(STAMPS)/venv ## build the tests of the native worksp
 test-native: native-tests ## run the tests of the native workspace
 	$(NATIVE_TESTS)
 	$(LOOM_TESTS)
+	$(CARGO) test --manifest-path $(INTEROP) --locked --target-dir build/interop --quiet
 
 test-python: needs-test setup ## run pytest; PYTEST_ARGS='-k name' picks tests
 	@if tools/doctor.sh docker; then $(STACK) build; else echo 'tests/compose is left out'; fi

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tests.bench.suite import builds
 from tests.bench.suite.disks import socket_appears
-from tests.bench.suite.experiment import PER_MIB, Experiment, Point, Row
+from tests.bench.suite.experiment import Experiment, Point, Row
 from tests.bench.suite.probe import pinned, probing, python, running
 
 if TYPE_CHECKING:
@@ -43,11 +43,11 @@ UART = Row(
     "uart",
     "serial port, bulk both ways at once",
     "16 bytes a round trip on a bare SEQPACKET pair, Python to Python",
-    "MiB/s",
+    "KiB/s",
     "higher",
     0.5,
     figure="bytes_per_s",
-    scale=PER_MIB,
+    scale=1 / 1024,
 )
 
 

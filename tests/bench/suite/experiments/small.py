@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ POLL_US = 50
 ONE, TWO, POLLING = "1cpu", "2cpu", "2cpu-polled"
 WORDS = {
     ONE: "one CPU",
-    TWO: "client and disk on a CPU each",
+    TWO: "client and disk on a CPU each, none polls",
     POLLING: f"client and disk on a CPU each, ours polls for {POLL_US} us at most",
 }
 VERBS = {"read": "reads", "write": "writes", "mix": "70 % reads, 30 % writes"}
@@ -35,8 +35,7 @@ RATES = {
     (ONE, "write", 1): 3.1,
     (POLLING, "read", 1): 4.8,
     (POLLING, "write", 1): 4.9,
-    (TWO, "read", 32): 2.7,
-    (TWO, "write", 32): 2.7,
+    **{(where, kind, 32): 2.7 for where in (TWO, POLLING) for kind in ("read", "write")},
 }
 """Goals of the ratio of rates."""
 CPU_GOAL = 0.25
@@ -130,6 +129,13 @@ def polling() -> list[str]:
     return option("poll-us", str(POLL_US))
 
 
+def sleeping() -> list[str]:
+    """Return the options that keep ours from polling, if it can poll at all."""
+    with suppress(NotMeasured):
+        return option("poll-us", "0")
+    return []
+
+
 def without_disk() -> list[str]:
     """Return the options that make ours do nothing with a request. Errors: NotMeasured."""
     if "null" not in options_of_blk():
@@ -142,7 +148,7 @@ def experiments(*, long: bool) -> list[Experiment]:
     depths = DEPTHS if long else SHORT_DEPTHS
     informing = Row(
         "read-d1-2cpu-qsd-polls",
-        "4 KiB reads, depth 1, client and disk on a CPU each, ours as it is set by default",
+        f"4 KiB reads, depth 1, {WORDS[POLLING]}",
         "QSD with a thread that polls for up to 32 us",
         "requests/s",
         "higher",
@@ -159,7 +165,7 @@ def experiments(*, long: bool) -> list[Experiment]:
     )
     return [
         Experiment("4 KiB on one CPU", WORDS[ONE], rows(ONE, depths), Disks()),
-        Experiment("4 KiB on two CPUs", WORDS[TWO], rows(TWO, depths), Disks(TWO)),
+        Experiment("4 KiB on two CPUs", WORDS[TWO], rows(TWO, depths), Disks(TWO, sleeping)),
         Experiment(
             "4 KiB on two CPUs, ours polls",
             WORDS[POLLING],
@@ -167,10 +173,10 @@ def experiments(*, long: bool) -> list[Experiment]:
             Disks(POLLING, polling),
         ),
         Experiment(
-            "4 KiB on two CPUs, QSD polls",
-            WORDS[TWO],
+            "4 KiB on two CPUs, both poll",
+            WORDS[POLLING],
             (informing,),
-            Disks(TWO, polls=True),
+            Disks(TWO, polling, polls=True),
         ),
         Experiment("no disk", WORDS[ONE], (nothing,), Disks(options=without_disk, null=True)),
     ]
