@@ -9,23 +9,24 @@ from __future__ import annotations
 
 import gc
 
-gc.disable()  # what is imported stays, so looking for garbage would find none
-import virtmesh.rpc.environment  # noqa: E402, F401 - before grpc is imported: forks are services
+if __name__ == "__main__":
+    gc.disable()  # what is imported stays, so looking for garbage would find none
+import virtmesh.rpc.environment  # noqa: F401 - before grpc is imported: forks are services
 
 # isort: split
-import contextlib  # noqa: E402
-import json  # noqa: E402
-import os  # noqa: E402
-import sys  # noqa: E402
-from typing import TYPE_CHECKING, Any  # noqa: E402
+import contextlib
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
 
-from setproctitle import setproctitle  # noqa: E402
+from setproctitle import setproctitle
 
-from virtmesh.local.early import CHOSEN, FAILED, READY, REFUSED  # noqa: E402
-from virtmesh.local.order import Order  # noqa: E402
-from virtmesh.local.template.client import Template, pair  # noqa: E402
-from virtmesh.local.template.process import import_kinds, preload, run  # noqa: E402
-from virtmesh.sandbox.readable import readable_paths  # noqa: E402
+from virtmesh.local.early import CHOSEN, FAILED, READY, REFUSED
+from virtmesh.local.order import Order
+from virtmesh.local.template.client import Template, pair
+from virtmesh.local.template.process import import_kinds, preload, run
+from virtmesh.sandbox.readable import readable_paths
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -107,3 +107,10 @@ def test_what_forks_services_imports_as_they_do(module: str) -> None:
         env={key: value for key, value in os.environ.items() if key != "GRPC_EXPERIMENTS"},
     )
     assert done.stdout.splitlines() == ["-event_engine_client,-event_engine_listener", ""]
+
+
+def test_who_imports_it_still_collects_garbage() -> None:
+    """Only the process of a supervisor that is to fork does without."""
+    code = "import gc, virtmesh.local.detached; print(gc.isenabled())"
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True)
+    assert done.stdout == b"True\n"
