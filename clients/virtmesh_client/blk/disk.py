@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 from virtmesh_client.atomic_file import new_file
+from virtmesh_client.blk.handed import Copy, Place, behind, export_file, import_file, plain_file
 from virtmesh_client.blk.messages import to_info, to_stats, to_status
 from virtmesh_client.blk.transfer import Feed, account, read_stream, write_stream
 from virtmesh_client.channel import ANSWER_SECONDS, STORAGE_SECONDS
 from virtmesh_client.models import CopyResult
-from virtmesh_client.streams import file_pieces, ignore, pieces, remaining
+from virtmesh_client.streams import file_pieces, ignore, pieces, remaining, writer
 from virtmesh_common.api.block.v1 import block_pb2, block_pb2_grpc
 from virtmesh_common.api.device.v1 import device_pb2, device_pb2_grpc
 from virtmesh_common.api.kernel.v1 import block_device_pb2 as kernel_pb
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from grpc import UnaryUnaryMultiCallable
 
+    from virtmesh_client.blk.transfer import Hash
     from virtmesh_client.channel import KernelChannel
     from virtmesh_client.models import DeviceStatus, DiskInfo, DiskStats
     from virtmesh_client.streams import Data, Progress
@@ -126,8 +128,7 @@ class Disk:
             total, parts = memoryview(data).nbytes, pieces(data)
         elif hasattr(data, "read"):
             file = cast("BinaryIO", data)
-            total = remaining(file)
-            parts = file_pieces(file, total)
+            return self._write_file(offset, file, remaining(file), progress, retry_for)
         else:
             total, parts = None, pieces(data)
         return self._write(offset, parts, total, progress, retry_for)
@@ -153,7 +154,7 @@ class Disk:
                 source = stack.enter_context(Path(source).open("rb", buffering=0))
             total = remaining(source)
             self._check_room(offset, total or 0, retry_for)
-            copy = self._write(offset, file_pieces(source, total), total, progress, retry_for)
+            copy = self._write_file(offset, source, total, progress, retry_for)
         if flush:
             self.flush(retry_for=retry_for)
         if verify:
@@ -175,15 +176,24 @@ class Disk:
         A binary file instead of a path is written as it is. Errors: FileExistsError without
         `overwrite`; PastEnd; OSError of the target.
         """
-        begin = time.monotonic()
-        digest, done = hashlib.sha256(), 0
+        begin, done = time.monotonic(), 0
+        if length is None:
+            length = self._rest(offset, retry_for)
+        digest: Hash = hashlib.sha256()
         with contextlib.ExitStack() as stack:
-            parts = self.stream(offset, length, progress=progress, retry_for=retry_for)
             write: Callable[[bytes], None]
             if isinstance(target, (str, Path)):
-                write = stack.enter_context(new_file(Path(target), overwrite=overwrite)).write
+                file = stack.enter_context(new_file(Path(target), overwrite=overwrite))
+                write, at = file.write, Place(file.descriptor, 0, str(target))
+                copy = self._copy(at, offset, length, progress, retry_for)
+                done = export_file(copy, digest, self._kernel.Export)
+                file.skip(done)
             else:
                 write = writer(target)
+            parts: Iterator[bytes] = iter(())
+            if done < length or not length:
+                more = behind(done, progress)
+                parts = self.stream(offset + done, length - done, progress=more, retry_for=retry_for)
             try:
                 for part in parts:
                     write(part)
@@ -346,14 +356,45 @@ class Disk:
         total: int | None,
         progress: Progress,
         retry_for: float | None,
+        digest: Hash | None = None,
     ) -> CopyResult:
+        """Write pieces by a stream. `digest` has what comes before them."""
         begin = time.monotonic()
         header = kernel_pb.WriteHeader(
             device=self.name, offset_bytes=offset, retry_for_ms=self._retry_ms(retry_for)
         )
         feed = Feed(header, parts, total)
+        feed.digest = digest or feed.digest
         write_stream(self._channel, self._kernel, feed, progress, retry_for)
         return CopyResult(feed.sent, time.monotonic() - begin, feed.digest.hexdigest())
+
+    def _write_file(
+        self,
+        offset: int,
+        source: BinaryIO,
+        total: int | None,
+        progress: Progress,
+        retry_for: float | None,
+    ) -> CopyResult:
+        """Write the rest of a file: the kernel service reads it itself, where it can."""
+        place = plain_file(source)
+        if place is None or total is None:
+            return self._write(offset, file_pieces(source, total), total, progress, retry_for)
+        begin, digest = time.monotonic(), hashlib.sha256()
+        copy = self._copy(place, offset, total, progress, retry_for)
+        done = import_file(copy, digest, self._kernel.Import)
+        source.seek(place.position + done)
+        if done < total or not total:
+            parts, more = file_pieces(source, total - done), behind(done, progress)
+            self._write(offset + done, parts, total - done, more, retry_for, digest)
+        return CopyResult(total, time.monotonic() - begin, digest.hexdigest())
+
+    def _copy(
+        self, place: Place, offset: int, length: int, progress: Progress, retry_for: float | None
+    ) -> Copy:
+        """Describe a copy between a file and the disk."""
+        wait_ms = self._retry_ms(retry_for)
+        return Copy(self._channel, self.name, offset, length, place, progress, retry_for, wait_ms)
 
     def _compare(self, offset: int, copy: CopyResult, retry_for: float | None) -> None:
         """Read a copy back. Errors: BlockIOError when it differs."""
@@ -366,14 +407,3 @@ class Disk:
                 written_sha256=copy.sha256,
                 read_sha256=digest.hexdigest(),
             )
-
-
-def writer(target: BinaryIO) -> Callable[[bytes], None]:
-    """Return a function that writes all of its bytes, although a raw file may take only a part."""
-
-    def write(data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            view = view[target.write(view) or 0 :]
-
-    return write
