@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+
 class SparseFile:
     """A new file that is written in order. Blocks of zeroes become holes."""
 

@@ -16,7 +16,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from virtmesh_client.blk.transfer import Hash, account, check_count
+from virtmesh_client.blk.transfer import Hash, NoHash, account, check_count
 from virtmesh_client.patience import Patience
 from virtmesh_client.streams import ended_early
 from virtmesh_common.api.kernel.v1 import block_device_pb2 as kernel_pb
@@ -78,11 +78,14 @@ class FileDigest:
 
     def advance(self, done: int) -> None:
         """Take what comes before byte `done` of the copy. Errors: OSError."""
+        if isinstance(self._hash, NoHash):
+            return
+        place = self._copy.place
         while self.done < done:
             room = self._buffer[: min(DIGEST_BYTES, done - self.done)]
-            count = os.preadv(self._copy.place.descriptor, [room], self._copy.place.position + self.done)
+            count = os.preadv(place.descriptor, [room], place.position + self.done)
             if not count:
-                raise ended_early(done - self.done, self._copy.place.name)
+                raise ended_early(done - self.done, place.name)
             self._hash.update(room[:count])
             self.done += count
 
@@ -111,9 +114,10 @@ def behind(done: int, progress: Progress) -> Progress:
 def import_file(copy: Copy, digest: Hash, method: Callable[..., Any]) -> int:
     """Copy a file to a disk; return how far it came when the service takes no file: 0 mostly.
 
-    `digest` gets the bytes, and `method` is Import of a stub. Errors: those of the disk, with an account; OSError of the file.
+    `digest` gets the bytes, and `method` is Import of a stub.
+    Errors: those of the disk, with an account; OSError of the file.
     """
-    return _copy(copy, digest, method, "written")
+    return Copying(copy, digest, method, "written").run()
 
 
 def export_file(copy: Copy, digest: Hash, method: Callable[..., Any]) -> int:
@@ -121,58 +125,78 @@ def export_file(copy: Copy, digest: Hash, method: Callable[..., Any]) -> int:
 
     `method` is Export of a stub.
     """
-    return _copy(copy, digest, method, "read")
+    return Copying(copy, digest, method, "read").run()
 
 
-def _copy(copy: Copy, digest: Hash, method: Callable[..., Any], verb: str) -> int:
-    """Copy until the end, or until the service takes no file. Return how far it came."""
-    if copy.length < LEAST_BYTES:
-        return 0
-    done, patience = 0, Patience(copy.channel, copy.retry_for)
-    lost: VirtmeshError | None = None
-    hashed = FileDigest(copy, digest)
-    try:
-        while done < copy.length:
-            begun = done
-            try:
-                if verb == "read":
-                    make_room(copy, done)
-                ticket = hand_over(copy)
-                if ticket is None:
-                    if lost is None:
-                        break
-                    patience.bear(lost)  # Its socket is away as it is itself.
-                    continue
-                with closing(ticket.connection), copy.channel.errors():
-                    request = make_request(copy, verb, done, ticket.text)
-                    call = method(request, metadata=copy.channel.metadata())
-                    with copy.channel.running(cast("Cancellable", call)):
-                        responses = cast("Iterable[Any]", copy.channel.messages(call))
-                        for response in responses:
-                            done = begun + getattr(response, f"{verb}_bytes")
-                            patience.renew()
-                            copy.progress(done)
-                            hashed.advance(done)
-                check_count("copied", done, copy.length)
-            except FileNotTaken:
-                break
-            except FileFailed:
-                raise
-            except VirtmeshError as error:
-                done = max(done, begun + int(error.metadata.get(f"{verb}_bytes", 0)))
-                if done < copy.length:
-                    patience.bear(error)
-                    lost = error
-        hashed.advance(done)
-    except FileFailed as error:
-        number = int(error.metadata.get("errno", errno.EIO))
-        failed = OSError(number, error.message, copy.place.name)
-        account(failed, verb, done, copy.length, copy.offset)
-        raise failed from None
-    except BaseException as error:
-        account(error, verb, done, copy.length, copy.offset)
-        raise
-    return done
+class Copying:
+    """A copy, for as many calls as it takes. `verb` is what is done to the disk's bytes."""
+
+    def __init__(self, copy: Copy, digest: Hash, method: Callable[..., Any], verb: str) -> None:
+        self._copy = copy
+        self._hashed = FileDigest(copy, digest)
+        self._method = method
+        self._verb = verb
+        self._done = 0
+        self._patience = Patience(copy.channel, copy.retry_for)
+        self._lost: VirtmeshError | None = None
+        """The last loss of the kernel service, or of the disk."""
+
+    def run(self) -> int:
+        """Copy until the end, or until the service takes no file. Return how far it came."""
+        copy = self._copy
+        try:
+            while LEAST_BYTES <= copy.length > self._done and self._goes_on():
+                pass
+            self._hashed.advance(self._done)
+        except FileFailed as error:
+            number = int(error.metadata.get("errno", errno.EIO))
+            failed = OSError(number, error.message, copy.place.name)
+            account(failed, self._verb, self._done, copy.length, copy.offset)
+            raise failed from None
+        except BaseException as error:
+            account(error, self._verb, self._done, copy.length, copy.offset)
+            raise
+        return self._done
+
+    def _goes_on(self) -> bool:
+        """Copy as far as one call comes. False if the service takes no file."""
+        begun = self._done
+        try:
+            return self._call()
+        except FileNotTaken:
+            return False
+        except FileFailed:
+            raise
+        except VirtmeshError as error:
+            said = int(error.metadata.get(f"{self._verb}_bytes", 0))
+            self._done = max(self._done, begun + said)
+            if self._done < self._copy.length:
+                self._patience.bear(error)
+                self._lost = error
+            return True
+
+    def _call(self) -> bool:
+        """Hand the file over and copy. False if nobody takes files. Errors: as `import_file`."""
+        copy, begun = self._copy, self._done
+        if self._verb == "read":
+            make_room(copy, begun)
+        ticket = hand_over(copy)
+        if ticket is None:
+            if self._lost is None:
+                return False
+            self._patience.bear(self._lost)  # Its socket is away as it is itself.
+            return True
+        with closing(ticket.connection), copy.channel.errors():
+            request = make_request(copy, self._verb, begun, ticket.text)
+            call = self._method(request, metadata=copy.channel.metadata())
+            with copy.channel.running(cast("Cancellable", call)):
+                for response in cast("Iterable[Any]", copy.channel.messages(call)):
+                    self._done = begun + getattr(response, f"{self._verb}_bytes")
+                    self._patience.renew()
+                    copy.progress(self._done)
+                    self._hashed.advance(self._done)
+        check_count("copied", self._done, copy.length)
+        return True
 
 
 def make_request(copy: Copy, verb: str, done: int, ticket: str) -> Any:

@@ -44,6 +44,22 @@ class Hash(Protocol):
         """Return the digest."""
 
 
+class NoHash:
+    """Hashes nothing."""
+
+    def update(self, data: bytes | memoryview, /) -> None:
+        """Take bytes, and forget them."""
+
+    def hexdigest(self) -> str:
+        """Return nothing."""
+        return ""
+
+
+def make_hash(wanted: bool = True) -> Hash:  # noqa: FBT001, FBT002 - what it is asked for
+    """Return what hashes a copy, if somebody wants its digest."""
+    return hashlib.sha256() if wanted else NoHash()
+
+
 KEPT_BYTES_MAX = 64 << 20
 """Most bytes that are sent and kept until they are acknowledged: a kernel service has room for a
 fraction of it."""

@@ -208,7 +208,7 @@ class Door(ABC, Generic[V]):
             return
         leaves = waiting[who_leaves([visitor.peer for visitor in waiting])]
         log.warning(
-            f"too many {self.visitors} are attaching: one leaves", process=leaves.peer.process
+            "too many are attaching: one leaves", who=self.visitors, process=leaves.peer.process
         )
         self._refuse(
             leaves,
@@ -258,8 +258,7 @@ class Door(ABC, Generic[V]):
         visitor.own(descriptors)
         taken = False
         try:
-            if visitor.refusal is not None:
-                raise visitor.refusal
+            self._check(visitor)
             answer = self.take(visitor, data, flags, len(descriptors))
             self._answer(visitor, answer)
             taken = True
@@ -271,6 +270,11 @@ class Door(ABC, Generic[V]):
         finally:
             if not taken:
                 self.drop(visitor)
+
+    def _check(self, visitor: V) -> None:
+        """Refuse a stranger. Errors: PeerRefused."""
+        if visitor.refusal is not None:
+            raise visitor.refusal
 
     def _refuse(self, visitor: V, error: VirtmeshError) -> None:
         """Answer with an error."""

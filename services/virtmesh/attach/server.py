@@ -118,9 +118,7 @@ class HandoverServer(Door[Handover]):
         pending_seconds: float = PENDING_SECONDS,
         register_channel: int = 0,
     ) -> None:
-        super().__init__(
-            path, option="--handover", peers=OWN_USER, pending_seconds=pending_seconds
-        )
+        super().__init__(path, option="--handover", peers=OWN_USER, pending_seconds=pending_seconds)
         self._queue_size_max = queue_size_max
         self._kept_state_bytes = kept_state_bytes
         self._memory_max_bytes = memory_max_bytes

@@ -82,4 +82,3 @@ class Window:
         if self._ram is not None and self._address is not None:
             self._ram.pages.release(self._address)
         self._address = None
-
