@@ -124,9 +124,11 @@ def test_a_source_that_is_truncated(cli: Cli, source: Path) -> None:
     size = 256 * MIB
     os.truncate(source, size)
     cli.up("--no-serial", "--disk", f"disk.img,size={size}")
-    with virtmesh_client.connect(cli.state.address) as machine:
-        with pytest.raises(OSError, match="early: was it truncated") as caught:
-            machine.disk("vda").import_from(source, progress=lambda _: os.truncate(source, MIB))
+    with (
+        virtmesh_client.connect(cli.state.address) as machine,
+        pytest.raises(OSError, match="early: was it truncated") as caught,
+    ):
+        machine.disk("vda").import_from(source, progress=lambda _: os.truncate(source, MIB))
     assert caught.value.filename == str(source)
     assert "are written" in caught.value.__notes__[0]
 
