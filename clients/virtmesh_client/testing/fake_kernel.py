@@ -23,7 +23,7 @@ from virtmesh_common.api.kernel.v1 import block_device_pb2 as disk_pb
 from virtmesh_common.api.kernel.v1 import block_device_pb2_grpc as disk_rpc
 from virtmesh_common.api.kernel.v1 import kernel_pb2 as kernel_pb
 from virtmesh_common.api.kernel.v1 import kernel_pb2_grpc as kernel_rpc
-from virtmesh_common.blk.errors import BadSize, NotRecording, WouldShrink
+from virtmesh_common.blk.errors import BadSize, FileNotTaken, NotRecording, WouldShrink
 from virtmesh_common.channel import DEVICE_KEY, server_options
 from virtmesh_common.errors import (
     DETAILS_KEY,
@@ -196,6 +196,13 @@ class _BlockDevice(disk_rpc.BlockDeviceServiceServicer):
             done += len(request.data)
             yield disk_pb.WriteResponse(written_bytes=done)
         yield disk_pb.WriteResponse(written_bytes=done)
+
+    @streams
+    def Import(self, request: Any, _context: Any) -> Any:
+        """Take no file: clients use Write, and Read."""
+        raise FileNotTaken(f"{self._disks[request.device].name} takes no files")
+
+    Export = Import
 
     @answers
     def Flush(
