@@ -16,6 +16,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+from google.protobuf.message import DecodeError
+
 from virtmesh_client.blk.transfer import Hash, NoHash, account, check_count
 from virtmesh_client.patience import Patience
 from virtmesh_client.streams import ended_early
@@ -232,7 +234,10 @@ def hand_over(copy: Copy) -> Ticket | None:
     if path is None:
         return None
     request = file_handover_pb2.FileHandoverRequest(version=VERSION)
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    try:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    except (AttributeError, OSError):  # Systems that have no such sockets have no such services.
+        return None
     try:
         connection.settimeout(HANDOVER_SECONDS)
         connection.connect(path)
@@ -240,7 +245,7 @@ def hand_over(copy: Copy) -> Ticket | None:
         answer = file_handover_pb2.FileHandoverResponse.FromString(connection.recv(ANSWER_BYTES))
         if answer.ticket:
             return Ticket(answer.ticket, connection)
-    except OSError:
+    except (OSError, DecodeError):
         connection.close()
         return None
     except BaseException:
