@@ -101,7 +101,7 @@ impl Held for HeldRequest {
             ..Job::new(request, disk, Arc::clone(&sink), self.started_ns)
         }];
         let mut done = Vec::new();
-        engine.submit(&mut jobs, false, &mut done);
+        engine.submit(&mut jobs, &mut done);
         if !done.is_empty() {
             sink.complete(&done);
         }

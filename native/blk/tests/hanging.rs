@@ -152,7 +152,7 @@ where
         )
     };
     let mut jobs = (0..count).map(|_| one()).collect();
-    engine.submit(&mut jobs, false, &mut Vec::new());
+    engine.submit(&mut jobs, &mut Vec::new());
 }
 
 #[test]
@@ -249,7 +249,7 @@ fn what_is_being_tried_when_it_is_given_up_is_held_no_more() {
     });
     let engine = SyncEngine::new(1, 1).unwrap();
     let mut jobs = vec![job(&disk, VIRTIO_BLK_T_IN, LARGE, sink.clone())];
-    engine.submit(&mut jobs, false, &mut Vec::new());
+    engine.submit(&mut jobs, &mut Vec::new());
     failure.recv_timeout(PATIENCE).unwrap();
     engine.retry(true);
     may_hold.send(()).unwrap();

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use virtmesh_blk::{Disk, DiskOptions, Image, RangeLimits, RequestType, SyncEngine, latency_bound};
+use virtmesh_blk::{
+    Disk, DiskOptions, Image, PollLimit, RangeLimits, RequestType, SyncEngine, latency_bound,
+};
 use virtmesh_device::{Kick, now};
 
 use crate::blk_check::check;
@@ -65,6 +67,8 @@ impl BlkDevice {
         queues=1,
         hold_failed=false,
         write_log=None,
+        poll_us=50,
+        poll_on_one_processor=false,
     ))]
     #[expect(clippy::too_many_arguments, reason = "Python passes them by keyword")]
     #[expect(
@@ -87,6 +91,8 @@ impl BlkDevice {
         queues: usize,
         hold_failed: bool,
         write_log: Option<PathBuf>,
+        poll_us: u32,
+        poll_on_one_processor: bool,
     ) -> PyResult<Self> {
         check(block_size, threads)?;
         let options = DiskOptions {
@@ -102,6 +108,10 @@ impl BlkDevice {
                 max_seg: max_write_zeroes_seg,
             },
             hold_failed,
+            poll: PollLimit {
+                time: Duration::from_micros(poll_us.into()),
+                on_one_processor: poll_on_one_processor,
+            },
         };
         let image = py
             .detach(|| Image::open(&path, read_only, u64::from(block_size)))
@@ -330,6 +340,12 @@ impl BlkDevice {
     #[getter]
     fn malformed(&self) -> PyResult<u64> {
         Ok(self.device()?.disk().stats.malformed())
+    }
+
+    /// Polls of rings that found a chain, and those that did not.
+    #[getter]
+    fn polls(&self) -> PyResult<[u64; 2]> {
+        Ok(self.device()?.disk().stats.polls())
     }
 
     #[getter]
