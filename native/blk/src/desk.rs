@@ -230,8 +230,9 @@ impl Desk {
     fn clear(&self) {
         let mut state = self.lock();
         if let Some(thread) = &mut state.seat {
-            let mut writes = mem::take(&mut thread.writes).into();
+            let mut writes = thread.writes.drain(..);
             thread.engine.submit(&mut writes, thread.pending.used());
+            drop(writes);
             thread.publish();
         }
     }

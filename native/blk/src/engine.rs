@@ -31,7 +31,7 @@ const IDLE: Duration = Duration::from_secs(10);
 pub trait Engine: Send + Sync {
     /// Take all of `jobs`, without waiting. Jobs that were executed at once are appended to `done`, for the
     /// caller to push; the others complete later, through their sink, in any order.
-    fn submit(&self, jobs: &mut Vec<Job>, done: &mut Vec<Used>);
+    fn submit(&self, jobs: &mut dyn Iterator<Item = Job>, done: &mut Vec<Used>);
 
     /// Execute a job on the caller's thread, which may wait for the storage. Returns what the caller has to
     /// push. None if the job is held, or was discarded.
@@ -89,10 +89,11 @@ impl SyncEngine {
 }
 
 impl Engine for SyncEngine {
-    fn submit(&self, jobs: &mut Vec<Job>, done: &mut Vec<Used>) {
+    fn submit(&self, jobs: &mut dyn Iterator<Item = Job>, done: &mut Vec<Used>) {
         let mut later = Vec::new();
-        let mut free_ns = jobs.first().map_or(0, |job| job.started_ns);
-        for mut job in jobs.drain(..) {
+        let mut free_ns = 0;
+        for mut job in jobs {
+            free_ns = job.started_ns.max(free_ns);
             if job.is_immediate() {
                 done.extend(self.execute(job, &mut free_ns));
             } else if let Some(used) = job.read_cached(&mut free_ns) {

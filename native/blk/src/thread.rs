@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::hint;
 use std::io;
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -192,7 +193,7 @@ impl QueueThread {
         self.pending.judge(started_ns, in_flight - 1);
         let limits = self.disk.request_limits();
         let mut malformed = None;
-        let mut chains = std::mem::take(&mut self.chains);
+        let mut chains = mem::take(&mut self.chains);
         for chain in chains.drain(..) {
             match Request::parse(&chain, &self.memory, &limits) {
                 Ok(request) => {
@@ -219,15 +220,16 @@ impl QueueThread {
         held::take_out(&mut self.jobs, self.queue.interrupt.faults(), &self.engine);
         let is_alone = before == 1 && self.jobs.len() == 1;
         self.take_writes(is_alone);
-        let mut jobs = std::mem::take(&mut self.jobs);
-        while !jobs.is_empty() {
-            let part = self.pending.room().min(jobs.len());
-            let mut part: Vec<_> = jobs.drain(..part).collect();
+        let mut jobs = mem::take(&mut self.jobs);
+        let mut rest = jobs.drain(..);
+        while rest.len() > 0 {
+            let mut part = rest.by_ref().take(self.pending.room());
             self.engine.submit(&mut part, self.pending.used());
             if self.pending.is_full() {
                 self.publish();
             }
         }
+        drop(rest);
         self.jobs = jobs;
     }
 
@@ -237,14 +239,11 @@ impl QueueThread {
             return;
         }
         let seen = self.disk.image.look();
-        for mut job in std::mem::take(&mut self.jobs) {
-            if job.is_small_write() {
-                job.request.seen_end = seen;
-                self.writes.push_back(job);
-            } else {
-                self.jobs.push(job);
-            }
-        }
+        let writes = self.jobs.extract_if(.., |job| job.is_small_write());
+        self.writes.extend(writes.map(|mut job| {
+            job.request.seen_end = seen;
+            job
+        }));
     }
 
     fn job(&self, mut request: Request, started_ns: u64) -> Job {
