@@ -58,7 +58,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 .PHONY: help setup run-setup demo demo-riscv test native-tests test-native test-python test-interop \
 	test-install test-kills soak test-layouts test-everywhere test-elsewhere fuzz fuzz-short \
 	fuzz-hart fuzz-corpora lint \
-	dashboards protos panel-assets lock wheels bench bench-boot up down images clean
+	dashboards protos panel-assets lock wheels bench bench-long bench-parts bench-boot up down images clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -91,6 +91,7 @@ native-tests: needs-setup $(STAMPS)/venv ## build the tests of the native worksp
 test-native: native-tests ## run the tests of the native workspace
 	$(NATIVE_TESTS)
 	$(LOOM_TESTS)
+	$(CARGO) test --manifest-path $(INTEROP) --locked --target-dir build/interop --quiet
 
 test-python: needs-test setup ## run pytest; PYTEST_ARGS='-k name' picks tests
 	@if tools/doctor.sh docker; then $(STACK) build; else echo 'tests/compose is left out'; fi
@@ -196,7 +197,16 @@ lock: needs-setup $(STAMPS)/development ## lock the dependencies of pyproject.to
 	cargo metadata --manifest-path native/Cargo.toml --format-version 1 >/dev/null
 	cargo metadata --manifest-path native/fuzz/Cargo.toml --format-version 1 >/dev/null
 
-bench: setup ## run the benchmarks; they print ratios and assert nothing
+# ROWS='read-* uart' measures only these; BENCH_ARGS has other options: python -m tests.bench.suite --help
+SUITE = $(BIN)/python -m tests.bench.suite $(foreach row,$(ROWS),--only '$(row)') $(BENCH_ARGS)
+
+bench: setup ## measure beside peers and floors in turns, in some minutes; ROWS='read-* uart' picks rows
+	$(SUITE)
+
+bench-long: setup ## the same with more depths, rounds and bytes; takes most of an hour
+	$(SUITE) --long
+
+bench-parts: setup ## run the single benchmarks of parts; they print ratios and assert nothing
 	for example in $(EXAMPLES); do $(CARGO) run $(MANIFEST) --release --quiet --example "$$example"; done
 	for bench in $(BENCHES); do $(BIN)/python -m "$$bench"; done
 

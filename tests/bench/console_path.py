@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
-from tests.bench.uart_echo import start
+from tests.bench.suite.probes.uart import start
 from tests.support.uart_clients import Terminal
 from virtmesh_common.api.uart.v1.uart_pb2_grpc import UartServiceStub
 from virtmesh_common.channel import open_channel

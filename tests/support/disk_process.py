@@ -9,6 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from tests.support.cpu_time import cpu_us
 from virtmesh.attach.grpc_bus import GrpcBus
 from virtmesh.attach.guest_ram import Ram
 from virtmesh.blk.driver import VirtIOBlk
@@ -35,8 +36,6 @@ DEPTH = 32
 IMAGE_BYTES = 16 << 20
 RAM_BYTES = 16 << 20
 START_S = 20
-CPUCLOCK_SCHED = 2
-"""Exact CPU time (Linux, posix-timers.h)."""
 
 
 class DiskProcess:
@@ -67,9 +66,7 @@ class DiskProcess:
 
     def cpu_us(self) -> float:
         """Return the CPU time that this process and the device's have used, in microseconds."""
-        # The number of the CPU clock of another process: clock_getcpuclockid(3).
-        device = ~self._process.pid << 3 | CPUCLOCK_SCHED
-        return (time.process_time_ns() + time.clock_gettime_ns(device)) / 1e3
+        return time.process_time_ns() / 1e3 + cpu_us(self._process.pid)
 
     async def channel(self) -> grpc.aio.Channel:
         """Connect as soon as the service answers."""

@@ -4,8 +4,8 @@
 //! and unsent data waits for its peer, a file of FUSE for its server, and a unix socket for what is in its
 //! queue. So no thread that serves anybody closes such a descriptor.
 //!
-//! Threads start when they are needed, and stay. When all of them wait, further descriptors stay open in
-//! the queue; who receives descriptors looks at [`unclosed`], and takes no more while there are many. The
+//! Threads start when they are needed, and end after some idle seconds. When all of them wait, further
+//! descriptors stay open in the queue; who receives descriptors looks at [`unclosed`], and takes no more while there are many. The
 //! end of the process waits for no TCP socket: the kernel does not linger then, and ends the wait of
 //! the threads.
 
@@ -16,9 +16,12 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::process;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 /// Most threads that close.
 const THREADS: usize = 8;
+/// How long a thread waits for work.
+const IDLE: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 5000 });
 /// Bytes of the stack of each.
 const STACK: usize = 128 << 10;
 
@@ -129,8 +132,15 @@ fn serve() {
             state.closing -= 1;
         } else {
             state.idle += 1;
-            state = NEWS.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let (woken, timeout) = NEWS
+                .wait_timeout(state, IDLE)
+                .unwrap_or_else(PoisonError::into_inner);
+            state = woken;
             state.idle -= 1;
+            if timeout.timed_out() && state.queue.is_empty() {
+                state.threads -= 1;
+                return;
+            }
         }
     }
 }
@@ -161,7 +171,7 @@ mod tests {
     use std::io::Read;
     use std::net::{TcpListener, TcpStream};
     use std::os::unix::net::UnixStream;
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     use super::*;
 
@@ -171,6 +181,18 @@ mod tests {
         close_later(theirs.into());
         // The end of the other side is told to this one.
         assert_eq!(ours.read(&mut [0]).unwrap(), 0);
+    }
+
+    #[test]
+    fn threads_that_have_nothing_to_do_end_and_others_start() {
+        let start = Instant::now();
+        for _ in 0..2 {
+            what_is_given_is_closed();
+            while lock().threads > 0 {
+                thread::yield_now();
+                assert!(start.elapsed() < Duration::from_secs(30));
+            }
+        }
     }
 
     #[test]

@@ -94,7 +94,7 @@ class PatientOperation(Operation):
     def ended(self, error: VirtmeshError | None = None) -> None:
         """Note the end of a request."""
         self.patience.renew()
-        super().ended(error)
+        super().ended(error and self._disk.told(error))
 
     def lost(self, request: BlkReq, error: VirtmeshError) -> None:
         """Have a request begun again, if somebody waits for it and has patience."""
@@ -176,6 +176,15 @@ class LastingDisk:
         self._stopping.set()
         self._fail_lost(STOPS, error=ShuttingDown)
 
+    def told(self, error: VirtmeshError) -> VirtmeshError:
+        """Return what to tell of an error: a loss while the kernel stops is its doing.
+
+        Who waits for a kernel service that starts again then does so with this request, too.
+        """
+        if isinstance(error, DeviceLost) and self._stopping.is_set():
+            return ShuttingDown(f"{error.message}; {STOPS}", **error.metadata)
+        return error
+
     async def driver(self, patience: Patience) -> VirtIOBlk:
         """Wait until the disk is in use. Errors: DeviceNotReady; ShuttingDown; WrongKind."""
         while (driver := self._look()) is None:
@@ -200,9 +209,9 @@ class LastingDisk:
             self._check(driver, request, operation)
             try:
                 await driver.begin(request, operation)
-            except DeviceLost:
+            except DeviceLost as error:
                 if not driver.gone or operation.patience.left() <= 0:
-                    raise
+                    raise self.told(error) from error
             else:
                 return
 

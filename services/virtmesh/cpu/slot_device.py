@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 import grpc.aio
@@ -148,17 +149,24 @@ class SlotDevice(MachineDevice):
             state=self.state.name,
         )
 
-    async def look(self) -> None:
+    async def _ask(self) -> Callable[[], None]:
         """Ask the device service what it has done."""
         async with open_channel(self.node.endpoint) as channel:
             stub = DeviceServiceStub(channel)
+            timeout = LOOK_TIMEOUT_S
             try:
-                self._stats = await stub.GetStats(
-                    device_pb2.GetStatsRequest(), timeout=LOOK_TIMEOUT_S
-                )
-                status = await stub.GetStatus(device_pb2.GetStatusRequest(), timeout=LOOK_TIMEOUT_S)
+                stats = await stub.GetStats(device_pb2.GetStatsRequest(), timeout=timeout)
+                status = await stub.GetStatus(device_pb2.GetStatusRequest(), timeout=timeout)
             except grpc.aio.AioRpcError:
-                status = None
+                return partial(self._take, None, None)
+        return partial(self._take, stats, status)
+
+    def _take(
+        self,
+        stats: device_pb2.GetStatsResponse | None,
+        status: device_pb2.GetStatusResponse | None,
+    ) -> None:
+        self._stats = stats or self._stats
         self._note_look(status, in_use=self.state is ProbeState.READY)
 
     def renew(self) -> None:

@@ -17,7 +17,7 @@ from virtmesh_common.api.trace.v1 import trace_pb2
 from virtmesh_common.errors import DeviceNotFound, NotOffered
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from typing import NoReturn
 
     from virtmesh.drivers.base import Driver
@@ -93,6 +93,10 @@ class MachineDevice(ABC):
         """Its requests and interrupts at the last look that was due."""
         self._turns = 0
         """Turns since that look."""
+        self._looks = 0
+        """Looks that were begun."""
+        self._newest_look = 0
+        """The number of the last one begun of those that have ended."""
         self.driver: Driver | None = None
         self.attaches = 0
         """Times that this kernel attached to it."""
@@ -184,9 +188,21 @@ class MachineDevice(ABC):
         self._changed.clear()
         await self._changed.wait()
 
-    @abstractmethod
     async def look(self) -> None:
-        """Refresh what this kernel does not hear by itself."""
+        """Refresh what this kernel does not hear by itself.
+
+        Looks overlap, and answers come late: one that is older than what is known is left out.
+        """
+        self._looks += 1
+        number = self._looks
+        take = await self._ask()
+        if number > self._newest_look:
+            self._newest_look = number
+            take()
+
+    @abstractmethod
+    async def _ask(self) -> Callable[[], None]:
+        """Ask its service how it is. Returns what takes the answer over."""
 
     @abstractmethod
     async def run(self) -> None:

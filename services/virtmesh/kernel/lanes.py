@@ -44,6 +44,9 @@ LANE_CALLS = 32
 """Most calls on one connection, unless a service takes fewer than four times as many."""
 GIVEN_UP_S = 0.1
 """How long a call that was given up keeps its place: the device has to take it up, and end it."""
+SURPLUS_S = 10.0
+"""A connection more than were in use at once for so long is closed: each takes memory and sockets,
+here and at the device."""
 
 
 def metrics_of(uses: Iterable[tuple[str, Use]]) -> Iterable[Metric]:
@@ -65,15 +68,26 @@ class Lane:
 
 
 class Lanes:
-    """The connections to one device for calls of one sort. `name` is the limit of their number."""
+    """The connections to one device for calls of one sort. `name` is the limit of their number.
 
-    def __init__(self, endpoint: str, name: str, limits: Limits) -> None:
+    Those that were not needed for `surplus_s` seconds are closed, but for one.
+    """
+
+    def __init__(
+        self, endpoint: str, name: str, limits: Limits, surplus_s: float = SURPLUS_S
+    ) -> None:
         self.use = Use(name, limits.value(name), limits.value(name + PER_CLIENT))
         self._endpoint = endpoint
         self._each = max(1, min(LANE_CALLS, limits.calls_per_connection // 4))
         self._lanes: list[Lane] = []
         """Idle ones come in the order in which their last call ended."""
         self._returning: set[asyncio.TimerHandle] = set()
+        self._surplus_s = surplus_s
+        self._busy = self._busy_most = 0
+        """Connections that have calls, and the most since the last look for a surplus."""
+        self._look: asyncio.TimerHandle | None = None
+        """The next look."""
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def take(self) -> Place:
         """Take a place for the call that is being served. Errors: LimitReached."""
@@ -84,6 +98,9 @@ class Lanes:
             raise self.use.refusal(blocker)
         self.use.take(mine.client, 1)
         lane = self._choose(mine.client)
+        if not lane.held:
+            self._busy += 1
+            self._busy_most = max(self._busy_most, self._busy)
         lane.held += 1
         lane.by_client[mine.client] += 1
         return Place(self, lane, mine.client)
@@ -105,8 +122,11 @@ class Lanes:
         """Close the connections."""
         for timer in self._returning:
             timer.cancel()
+        if self._look is not None:
+            self._look.cancel()
         for lane in list(self._lanes):
             await lane.channel.close()
+        await asyncio.gather(*self._closing)
 
     def _choose(self, client: str) -> Lane:
         """Return a connection with room: one of the client, or an idle one, or a new one.
@@ -122,8 +142,27 @@ class Lanes:
                 return lane
         if not room or len(self._lanes) * self._each < self.use.limit:
             self._lanes.append(Lane(open_channel(self._endpoint)))
+            self._look_later()
             return self._lanes[-1]
         return min(room, key=lambda lane: lane.held)
+
+    def _look_later(self) -> None:
+        """Have a surplus looked for, if that is not due already."""
+        if self._look is None and len(self._lanes) > 1:
+            loop = asyncio.get_running_loop()
+            self._look = loop.call_later(self._surplus_s, self._close_surplus)
+
+    def _close_surplus(self) -> None:
+        """Close what was not needed since the last look, that which is idle longest first."""
+        self._look = None
+        surplus = len(self._lanes) - max(1, self._busy_most)
+        for lane in [one for one in self._lanes if not one.held][: max(0, surplus)]:
+            self._lanes.remove(lane)
+            closing = asyncio.ensure_future(lane.channel.close())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+        self._busy_most = self._busy
+        self._look_later()
 
     def _return(self, lane: Lane, client: str) -> None:
         """Take a place back."""
@@ -133,6 +172,7 @@ class Lanes:
         if not lane.by_client[client]:
             del lane.by_client[client]
         if not lane.held:
+            self._busy -= 1
             self._lanes.remove(lane)
             self._lanes.append(lane)
 

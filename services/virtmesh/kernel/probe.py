@@ -31,7 +31,7 @@ from virtmesh_common.time_limit import time_limit
 from virtmesh_common.virtio.mmio import COMPATIBLE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from virtmesh.attach.bus import Bus
     from virtmesh.drivers.base import Driver
@@ -167,11 +167,21 @@ class ProbedDevice(MachineDevice):
             )
         return self.driver
 
-    async def look(self) -> None:
+    async def _ask(self) -> Callable[[], None]:
         """Ask a device in use whether it answers. Of all else the kernel hears by itself."""
-        bus = self._bus if self.state is ProbeState.READY else None
+        bus = self._bus_in_use
         status = None if bus is None else await bus.status(LOOK_TIMEOUT_S)
-        self._note_look(status, in_use=bus is not None)
+
+        def take() -> None:
+            # It may be lost, or attached anew, since it was asked.
+            is_same = bus is not None and bus is self._bus_in_use
+            self._note_look(status if is_same else None, in_use=is_same)
+
+        return take
+
+    @property
+    def _bus_in_use(self) -> GrpcBus | None:
+        return self._bus if self.state is ProbeState.READY else None
 
     async def run(self) -> None:
         """Bring the device up; when it is lost or fails, do so again, after a pause that grows."""

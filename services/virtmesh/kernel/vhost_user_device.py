@@ -7,6 +7,7 @@ kernel never attaches to it; it says who has it, and forwards what people ask of
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 import grpc.aio
@@ -21,10 +22,11 @@ from virtmesh_common.errors import DeviceNotReady, from_rpc_error
 from virtmesh_common.virtio.features import feature_names
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from virtmesh.kernel.boot_log import BootLog
     from virtmesh.kernel.tree import DeviceNode
+    from virtmesh_common.errors import VirtmeshError
 
 
 class VhostUserDevice(MachineDevice):
@@ -80,7 +82,7 @@ class VhostUserDevice(MachineDevice):
             pause = min(2 * pause, longest)
             await self.look()
 
-    async def look(self) -> None:
+    async def _ask(self) -> Callable[[], None]:
         """Ask the device service who has it, and what it has done."""
         timeout = LOOK_TIMEOUT_S
         async with open_channel(self.node.endpoint) as channel:
@@ -90,11 +92,20 @@ class VhostUserDevice(MachineDevice):
                 status = await stub.GetStatus(device_pb2.GetStatusRequest(), timeout=timeout)
                 stats = await stub.GetStats(device_pb2.GetStatsRequest(), timeout=timeout)
             except grpc.aio.AioRpcError as failure:
-                self._status = device_pb2.GetStatusResponse()
-                self._note_look(None, in_use=False)
-                error = from_rpc_error(failure, self.node.endpoint)
-                self._move(ProbeState.WAITING, error.message)
-                return
+                return partial(self._lose, from_rpc_error(failure, self.node.endpoint))
+        return partial(self._take, about, status, stats)
+
+    def _lose(self, error: VirtmeshError) -> None:
+        self._status = device_pb2.GetStatusResponse()
+        self._note_look(None, in_use=False)
+        self._move(ProbeState.WAITING, error.message)
+
+    def _take(
+        self,
+        about: device_pb2.DescribeResponse,
+        status: device_pb2.GetStatusResponse,
+        stats: device_pb2.GetStatsResponse,
+    ) -> None:
         self.device_id, self.kind = about.virtio_device_id, about.kind
         self.vhost_user_socket = about.vhost_user_socket
         self._status, self._stats = status, stats

@@ -94,7 +94,7 @@ class LastingDevice(ABC, Generic[AnyDriver]):
                 driver = self._driver or driver
                 with suppress(TimeoutError):
                     async with time_limit(GONE_S):
-                        await asyncio.shield(driver.failed)
+                        await self._until_gone(driver)
                 self._conclude(driver)
             self._away.set()
             await asyncio.sleep(PAUSE_S)
@@ -113,6 +113,10 @@ class LastingDevice(ABC, Generic[AnyDriver]):
     def _is_unconcluded(self) -> bool:
         """Whether it is to be found out what a process did whose stream has ended."""
         return True
+
+    async def _until_gone(self, driver: AnyDriver) -> None:
+        """Wait until the process has gone whose stream has ended."""
+        await asyncio.shield(driver.failed)
 
     @abstractmethod
     async def _serve(self) -> None:

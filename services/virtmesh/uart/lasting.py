@@ -73,6 +73,8 @@ class LastingPort(LastingDevice["NS16550a"]):
         is here."""
         self._is_open = False
         """A process had a stream, and it was not found out what it had done."""
+        self._life = Life()
+        """That of the process which has, or had, the stream."""
         self._before = UartCounters()
         """What the processes did that have gone."""
         self._closing: asyncio.Future[VirtmeshError] = asyncio.get_running_loop().create_future()
@@ -184,8 +186,10 @@ class LastingPort(LastingDevice["NS16550a"]):
         try:
             async with time_limit(ANSWER_S):
                 first = await call.read()
-            if first is grpc.aio.EOF:
-                return
+            driver = self._driver
+            if first is grpc.aio.EOF or driver is None or driver.failed.done():
+                return  # Whose input is counted must be known before any is given.
+            self._life = driver.lives.now
             self._begin(cast("pb.OpenResponse", first).snapshot, info)
             self.line.link(send)
             self._is_open = True
@@ -238,8 +242,7 @@ class LastingPort(LastingDevice["NS16550a"]):
                 self._note_seen(output.offset + len(output.data))
             case "taken":
                 taken = response.taken
-                read = self._driver.lives.now.received if self._driver else 0
-                self.line.taken(taken.characters, taken.overrun, read)
+                self.line.taken(taken.characters, taken.overrun, self._life.received)
             case "port_lines":
                 self.line.changed_lines(parse_port_lines(response.port_lines))
             case "format":
@@ -251,10 +254,19 @@ class LastingPort(LastingDevice["NS16550a"]):
     def _is_unconcluded(self) -> bool:
         return self._is_open
 
+    async def _until_gone(self, driver: NS16550a) -> None:
+        """Wait until the process has gone whose stream has ended, unless another one is there."""
+        if not self._has_gone(driver):
+            await super()._until_gone(driver)
+
     def _conclude(self, driver: NS16550a) -> None:
         """Find out what a process had done that has gone, and have the driver go on."""
-        if driver.failed.done():  # Otherwise it may be about to go.
+        if self._has_gone(driver):  # Otherwise it may be about to go.
             self._account(driver.lives)
+
+    def _has_gone(self, driver: NS16550a) -> bool:
+        """Say whether a driver, the present one, knows that the process of the stream has gone."""
+        return driver.failed.done() or driver.lives.now is not self._life
 
     def _begin_life(self, lives: SerialLives, info: pb.GetInfoResponse) -> None:
         """Settle what is open, before the process that says this of itself has a stream."""
@@ -267,9 +279,9 @@ class LastingPort(LastingDevice["NS16550a"]):
     def _account(self, lives: SerialLives) -> None:
         """Find out what a process had done that has gone."""
         self._is_open, self._known_at = False, None
-        # Once it is too late for that, nothing is given again, and nothing shown.
-        late = Life(self.line.arrived, self._seen)
-        life, resumed = late if lives.is_settled else lives.ended, self.line.resumed
+        life, resumed = self._life, self.line.resumed
+        if not lives.waits_for(life):  # It is too late: others have been sent since.
+            life = Life(life.received, self._seen)
         self.line.conclude(life.received)
         unseen = life.sent - self._seen
         if unseen < 0 and -unseen <= life.in_doubt:
@@ -289,6 +301,8 @@ class LastingPort(LastingDevice["NS16550a"]):
         lives.resumed += self.line.resumed - resumed
         self._device.resubmitted += self.line.resumed - resumed
         self._seen = 0
+        if lives.now is self._life:
+            lives.now = Life()
         lives.settle()
 
 

@@ -291,3 +291,21 @@ async def test_a_long_write_under_way_is_finished_when_the_kernel_stops(world: W
             await writing
             await stopping
     assert model.data[: 2 * SLOTS_MAX * BLOCK] == b"w" * (2 * SLOTS_MAX * BLOCK)
+
+
+async def test_what_a_disk_had_when_the_kernel_stops_is_left_to_the_next_kernel(
+    world: World,
+) -> None:
+    """In flight, or waiting for a slot: the disk was not lost, and clients ask again."""
+    lasting = LastingDisk("vda", world.server.kernel.device("vda"))
+    model = ScriptedDisk()
+    async with world.serve_scripted(model), asyncio.timeout(SOON_S):
+        await world.ready("vda")
+        model.hold = True
+        disk = PatientDisk(lasting, await lasting.driver(Patience(0)), SOON_S)
+        reads = [asyncio.create_task(disk.read(0, BLOCK)) for _ in range(2 * SLOTS_MAX)]
+        await model.arrived(SLOTS_MAX)
+        lasting.stop()
+        await world.server.kernel.stop()
+        ends = await asyncio.gather(*reads, return_exceptions=True)
+    assert {type(one) for one in ends} == {ShuttingDown}

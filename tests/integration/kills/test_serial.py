@@ -46,6 +46,15 @@ def without_log(text: bytes) -> bytes:
     return re.sub(REDRAWN, rb"\1", re.sub(LOG, b"", text))
 
 
+def difference(text: bytes, shown: bytes, expected: bytes) -> str:
+    """Return what came where the outputs differ first, as it came."""
+    pairs = enumerate(zip(shown, expected, strict=False))
+    index = next((at for at, (one, other) in pairs if one != other), len(shown))
+    word = re.findall(rb"x\d{6}", shown[:index])[-1:] or [b""]
+    begin = max(0, text.find(word[0]))
+    return f"{shown[index - 80 : index + 80]!r}; it came as {text[begin : begin + 600]!r}"
+
+
 class Typist(threading.Thread):
     """Types lines with numbers, without waiting for answers."""
 
@@ -149,7 +158,8 @@ def test_each_character_comes_once_although_the_port_is_killed(cli: Cli) -> None
     assert typist.errors + screen.errors == []
     assert not typist.is_alive()
     assert (restarts, missed) == (0, 0)
-    assert without_log(bytes(screen.text)) == expected
+    shown = without_log(bytes(screen.text))
+    assert shown == expected, difference(bytes(screen.text), shown, expected)
 
 
 def test_asyncio_sees_no_error_either(cli: Cli) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import grpc
 import pytest
 
 from virtmesh.kernel.lanes import Lanes, Place
@@ -15,6 +16,7 @@ from virtmesh_common.errors import LimitReached
 from virtmesh_common.limits import Limits
 
 EACH = 2
+SECONDS = 20.0
 LIMITS = Limits(calls_per_connection=4 * EACH, forwarded_streams=8, forwarded_streams_per_client=4)
 
 
@@ -97,3 +99,45 @@ async def test_a_call_that_is_given_up_keeps_its_place_for_a_while(lanes: Lanes)
     while lanes.use.held:  # noqa: ASYNC110 - nobody is told of it
         await asyncio.sleep(0)
     await take(lanes, "ada")
+
+
+async def test_connections_that_are_not_needed_any_more_are_closed(tmp_path: Path) -> None:
+    """All but one, when all clients have left; none that has a call."""
+    lanes = Lanes(f"unix:{tmp_path}/device.sock", "forwarded-streams", LIMITS, surplus_s=0.01)
+    kept = await take(lanes, "ada")
+    others = [(await take(lanes, client))[0] for client in ("bob", "cy", "di")]
+    end(others)
+    async with asyncio.timeout(SECONDS):
+        while not all(is_closed(one) for one in others):  # noqa: ASYNC110 - nobody is told of it
+            await asyncio.sleep(0.001)
+    assert not is_closed(kept[0])
+
+    end(kept)
+    more = await take(lanes, "bob") + await take(lanes, "cy")
+    end(more)
+    async with asyncio.timeout(SECONDS):
+        while sum(map(is_closed, more)) < 1:  # noqa: ASYNC110 - nobody is told of it
+            await asyncio.sleep(0.001)
+    assert not is_closed((await take(lanes, "ed"))[0])
+    await lanes.close()
+
+
+async def test_connections_in_use_by_turns_are_kept(tmp_path: Path) -> None:
+    """As many as have calls at once, whoever has them."""
+    lanes = Lanes(f"unix:{tmp_path}/device.sock", "forwarded-streams", LIMITS, surplus_s=0.01)
+    begun = asyncio.get_running_loop().time()
+    used: set[int] = set()
+    while asyncio.get_running_loop().time() < begun + 0.1:
+        pair = await take(lanes, "ada") + await take(lanes, "bob")
+        used.update(channels(pair))
+        assert not any(map(is_closed, pair))
+        await asyncio.sleep(0)
+        end(pair)
+    await lanes.close()
+
+    assert len(used) == 2
+
+
+def is_closed(place: Place) -> bool:
+    """Say whether the connection of a call is closed."""
+    return place.channel.get_state() is grpc.ChannelConnectivity.SHUTDOWN

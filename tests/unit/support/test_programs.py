@@ -18,7 +18,7 @@ ESSENTIAL = {
     "bash": "bash", "cat": "coreutils", "cp": "coreutils", "losetup": "mount", "ls": "coreutils",
     "mount": "mount",
     "nice": "coreutils", "script": "bsdutils", "sh": "dash", "sleep": "coreutils",
-    "tar": "tar", "true": "coreutils", "umount": "mount",
+    "tar": "tar", "taskset": "util-linux", "true": "coreutils", "umount": "mount",
     "unshare": "util-linux",
 }  # fmt: skip
 """Programs of packages that every Debian has: those marked essential, and mount."""

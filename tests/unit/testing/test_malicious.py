@@ -24,6 +24,7 @@ from virtmesh.testing.malicious import (
     parse_dialogue,
     replay,
 )
+from virtmesh.testing.malicious.attack import PATIENCE
 from virtmesh.virtio.mmio_device import VirtioMmio
 from virtmesh.virtio.queue_device import Chain
 from virtmesh_common.errors import DriverViolation
@@ -125,10 +126,13 @@ class Raising(EntropyModel):
 
 
 async def broken(model: EntropyModel, rounds: int = 400) -> DeviceBroken:
-    """Attack a device until it gives way; return how."""
+    """Attack a device until it gives way; return how. Only one that gets stuck is waited for."""
     way = local(VirtioMmio(model))
+    patience = 1.0 if isinstance(model, Stuck) else PATIENCE
     with pytest.raises(DeviceBroken) as caught:
-        await attack(way, EntropyDriver, ask, rounds=rounds, seed=SEED, ram_bytes=RAM, patience=1)
+        await attack(
+            way, EntropyDriver, ask, rounds=rounds, seed=SEED, ram_bytes=RAM, patience=patience
+        )
     model.close()
     return caught.value
 

@@ -77,6 +77,8 @@ async def attack(  # noqa: PLR0913 - what can be chosen
         changed = mutate(dialogue, Random(f"{seed} {number}"))  # noqa: S311 - no secret
         refused += await _try_out(victim, changed, seed, number)
         if number == 1:
+            # What lies in circles of objects from before would be closed, and hide what is left.
+            gc.collect()
             open_before = count_descriptors()
     left = 0
     if rounds >= LEAK_ROUNDS:

@@ -123,7 +123,6 @@ class NS16550a(Driver):
         """Go on where the process before ended."""
         if isinstance(kept, SerialLives):
             self.lives = kept
-            kept.begin()
             self._sender.take_over(kept)
 
     @property
@@ -334,7 +333,12 @@ class NS16550a(Driver):
         return self._received.room >= self._received.limit - self._received.limit // 4
 
     def _store(self, received: Received) -> None:
-        """Put characters into the queue; a break is told of instead."""
+        """Put characters into the queue; a break is told of instead.
+
+        What comes once the port has failed was not read: the next process is given it again.
+        """
+        if self.failed.done():
+            return
         data = received.data
         counters = self.counters
         counters.received += len(data)

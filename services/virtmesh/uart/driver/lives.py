@@ -40,7 +40,7 @@ class SerialLives:
         self.to_send = ByteQueue(queue_bytes)
         self.kernel_queue = True
         self.now = Life()
-        """That of the present process."""
+        """That of the present process, or of the next one once that has gone."""
         self.replaced = self.resumed = self.restored = self.lost = 0
         """Processes that were replaced; characters that were sent again, shown although their
         process had not, and of which nobody knows."""
@@ -49,12 +49,11 @@ class SerialLives:
         self._settled = asyncio.Event()
         self._settled.set()
         self._ended: Life | None = None
-        """That of a process that has gone, while the next one is there and it is not settled."""
+        """That of a process that has gone, until it is settled; of several, the first."""
 
-    @property
-    def ended(self) -> Life:
-        """That of the process that has gone."""
-        return self.now if self._ended is None else self._ended
+    def waits_for(self, life: Life) -> bool:
+        """Say whether nothing is sent until it is known what was done in a life that has ended."""
+        return self._ended is life
 
     def begin_burst(self, characters: int) -> None:
         """Note that the process is given so many characters of `to_send`."""
@@ -74,31 +73,15 @@ class SerialLives:
         return bytes(self._tape[max(0, len(self._tape) - characters) :]) if characters else b""
 
     def orphan(self) -> None:
-        """Note that the process has gone by itself."""
+        """Note that the process has gone by itself: what is counted now is the next one's."""
         self.replaced += 1
-        self._settled.clear()
-        if not self.has_relay:
-            self.settle()
-
-    def begin(self) -> None:
-        """Begin with the next process, whether or not it is known what the last one did."""
-        if self.is_settled:
-            return
-        if self._ended is None:
-            self._ended = self.now
-        self.now = Life()
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether nothing is to be found out about a process that has gone."""
-        return self._settled.is_set()
+        ended, self.now = self.now, Life()
+        if self.has_relay and self._ended is None:
+            self._ended = ended
+            self._settled.clear()
 
     def settle(self) -> None:
-        """Note that it is known what the last process did, or never will be."""
-        if self.is_settled:
-            return
-        if self._ended is None:
-            self.now = Life()
+        """Note that it is known what a process did that has gone, or never will be."""
         self._ended = None
         self._settled.set()
 

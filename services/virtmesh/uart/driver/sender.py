@@ -135,6 +135,7 @@ class Sender:
             burst = queue.peek(BATCH_LIMIT)
             self._lives.begin_burst(len(burst))
             sent = await self._raw.write_burst(burst)
+            self._check()  # What a process took that has gone since is found out by its relay.
             self._lives.sent(sent)
             self._on_sent(sent)
             if not sent:
