@@ -22,6 +22,7 @@ use crate::doorbell;
 use crate::engine::Engine;
 use crate::fault;
 use crate::held;
+use crate::image::Look;
 use crate::job::{CompletionSink, Job};
 use crate::pending::Pending;
 use crate::poll::Poller;
@@ -238,10 +239,11 @@ impl QueueThread {
         if !self.jobs.iter().any(Job::is_small_write) || !self.queue.desk.is_open(is_alone) {
             return;
         }
-        let seen = self.disk.image.look();
+        // Whoever is alone shares nothing.
+        let look = (self.jobs.len() > 1).then(Look::default);
         let writes = self.jobs.extract_if(.., |job| job.is_small_write());
         self.writes.extend(writes.map(|mut job| {
-            job.request.seen_end = seen;
+            job.request.look.clone_from(&look);
             job
         }));
     }
