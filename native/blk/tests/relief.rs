@@ -22,13 +22,13 @@ const BLOCK: usize = 4096;
 const SLOW: Duration = Duration::from_millis(12);
 
 /// An engine that calls something before it executes a job in line.
-struct Before<F> {
+struct Delayed<F> {
     engine: SyncEngine,
     before: F,
     in_line: Arc<AtomicUsize>,
 }
 
-impl<F: Fn() + Send + Sync> Engine for Before<F> {
+impl<F: Fn() + Send + Sync> Engine for Delayed<F> {
     fn submit(&self, jobs: &mut dyn Iterator<Item = Job>, done: &mut Vec<Used>) {
         self.engine.submit(jobs, done);
     }
@@ -58,7 +58,7 @@ fn rig(before: impl Fn() + Send + Sync + 'static) -> (Rig, Arc<AtomicUsize>) {
     let disk = Disk::new(Image::open(file.path(), false, 512).unwrap(), options()).unwrap();
     disk.set_features(FEATURES);
     let in_line = Arc::new(AtomicUsize::new(0));
-    let engine = Before {
+    let engine = Delayed {
         engine: SyncEngine::new(1, 1).unwrap(),
         before,
         in_line: Arc::clone(&in_line),
@@ -78,13 +78,13 @@ fn write(driver: &mut Driver, block: usize) {
 
 /// A gate: what comes to it, and what lets it go on.
 fn gate() -> (impl Fn() + Send + Sync, Receiver<()>, Sender<()>) {
-    let ((come, came), (open, opened)) = (channel(), channel());
-    let (come, opened) = (Mutex::new(come), Mutex::new(opened));
+    let ((tell, told), (open, opened)) = (channel(), channel());
+    let (tell, opened) = (Mutex::new(tell), Mutex::new(opened));
     let pass = move || {
-        come.lock().unwrap().send(()).unwrap();
+        tell.lock().unwrap().send(()).unwrap();
         let _ = opened.lock().unwrap().recv_timeout(2 * PATIENCE);
     };
-    (pass, came, open)
+    (pass, told, open)
 }
 
 #[test]
