@@ -96,7 +96,7 @@ impl Backlog {
     /// Add a job that waits for a thread.
     pub fn add(&mut self, mut job: Job) {
         // It may wait here for long: what was seen of the image before says nothing then.
-        job.request.seen_end = None;
+        job.request.look = None;
         if job.is_slow() {
             self.slow.push_back(job);
         } else {

@@ -9,15 +9,16 @@
 //!   and another thread serves the queue. What is left to the first one is that write alone. So a write that
 //!   hangs holds up what a thread of the engine would hold up: itself, and a reset that has to wait for it.
 //! - After a write that took longer than [`SLOW`], small writes go to the engine for a while, which doubles
-//!   as long as they are slow when they come back. While a thread is left behind in a write, all do: one
-//!   thread of a queue is stuck in line at most, beside those that its engine allows.
+//!   as long as they are slow when they come back. Those that were popped with it do too. While a thread is
+//!   left behind in a write, all do: one thread of a queue is stuck in line at most, beside those that its
+//!   engine allows.
 //!
 //! Invariant: `epoch` names the thread whose desk it is. Who finds another one has lost the seat, and may
 //! touch nothing but the write in hand.
 
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ pub const STUCK: Duration = Duration::from_millis(50);
 /// A write in line that takes longer is slow. The kernel makes a writer wait 10 ms and more where it has too
 /// many dirty pages; a thread that shares its processor with a busy one waits for 3 ms.
 pub const SLOW: Duration = Duration::from_millis(8);
+/// After a write in line that takes longer, what is completed is published: it has waited long enough.
+const LONG: Duration = Duration::from_millis(1);
 /// How long writes go to the engine after a slow one.
 const PAUSE: Duration = Duration::from_millis(50);
 /// The longest of these times.
@@ -140,12 +143,11 @@ fn look_later(queue: &Arc<Queue>) {
 }
 
 fn look(queue: &Arc<Queue>) {
-    match queue.desk.look() {
+    match queue.desk.look(&queue.active) {
         Found::Idle => return,
         Found::Going => {}
         Found::Stuck(begun) => {
             queue.desk.clear();
-            queue.active.fetch_add(1, Ordering::SeqCst);
             let relief = Arc::clone(queue);
             // Without a thread, the next look tries again.
             if thread::spawn(queue.index, move || relieve(&relief, begun)).is_err() {
@@ -190,7 +192,8 @@ impl Desk {
     /// A write was executed. `used` is left to the thread if it was relieved.
     fn next(&self, epoch: u64, took_ns: u64, used: &mut Option<Used>) -> Next {
         let mut state = self.lock();
-        if u128::from(took_ns) > SLOW.as_nanos() {
+        let is_slow = took_ns > nanos(SLOW);
+        if is_slow {
             state.pause();
         }
         if state.epoch != epoch {
@@ -201,7 +204,10 @@ impl Desk {
             return Next::Relieved; // Not reached: it is there while the epoch lasts.
         };
         thread.pending.used().extend(used.take());
-        if thread.pending.is_full() {
+        if is_slow {
+            // The others would be slow too, one after the other.
+            thread.clear();
+        } else if thread.pending.is_full() || took_ns > nanos(LONG) {
             thread.publish();
         }
         let Some(job) = thread.writes.pop_front() else {
@@ -212,12 +218,17 @@ impl Desk {
         Next::Write(job)
     }
 
-    fn look(&self) -> Found {
+    /// Look at what is executed. If it is stuck, `active` counts the caller from now on: under the lock,
+    /// since the write may end at once, and its thread and the queue after it.
+    fn look(&self, active: &AtomicUsize) -> Found {
         let mut state = self.lock();
         let begun = state.begun;
         let moved = mem::replace(&mut state.looked, begun) != begun;
         match (&state.seat, moved) {
-            (Some(_), false) => Found::Stuck(begun),
+            (Some(_), false) => {
+                active.fetch_add(1, Ordering::SeqCst);
+                Found::Stuck(begun)
+            }
             (None, false) => {
                 state.is_watched = false;
                 Found::Idle
@@ -230,10 +241,7 @@ impl Desk {
     fn clear(&self) {
         let mut state = self.lock();
         if let Some(thread) = &mut state.seat {
-            let mut writes = thread.writes.drain(..);
-            thread.engine.submit(&mut writes, thread.pending.used());
-            drop(writes);
-            thread.publish();
+            thread.clear();
         }
     }
 

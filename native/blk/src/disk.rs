@@ -278,13 +278,13 @@ impl Disk {
         abandoned: &AtomicBool,
     ) -> io::Result<()> {
         // Of no more than the first piece: it holds for what is written at once.
-        let seen = request.seen_end.filter(|_| length <= PIECE);
+        let look = request.look.as_ref().filter(|_| length <= PIECE);
         in_pieces(length, PIECE, abandoned, |start, length| {
             let place = (offset + start, length);
             self.recorded(request, Change::Written, place, || {
                 match request.readable.part(start, length) {
-                    None => self.image.write(&request.readable, offset, seen),
-                    Some(part) => self.image.write(&part, offset + start, seen),
+                    None => self.image.write(&request.readable, offset, look),
+                    Some(part) => self.image.write(&part, offset + start, look),
                 }
             })
         })

@@ -9,7 +9,7 @@ use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use crate::buffer::Buffer;
 use crate::flushes::Flushes;
@@ -17,6 +17,10 @@ use crate::image_error::{ImageError, ResizeError, check_type, explain_open};
 use crate::image_lock::{LockError, lock};
 use crate::ranges;
 use crate::transfer::{Direction, read_cached, transfer};
+
+/// A look at where the file ends, shared by writes that were taken from a queue before it: the first of
+/// them that is executed looks, since that may wait for the storage as a write does.
+pub type Look = Arc<OnceLock<SeenEnd>>;
 
 /// Where a look at the file saw its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -201,16 +205,18 @@ impl Image {
         })
     }
 
-    /// Write a buffer to the image. `seen`: where a look at the file saw its end, if there was one.
+    /// Write a buffer to the image. `look`: the look at where the file ends that it shares, if it does.
+    ///
+    /// A shared look guards what a look of each write guards: a truncation that was done when a request was
+    /// taken from its queue fails its write. One that comes later is concurrent with the request, and a
+    /// look of the write itself can come before it too.
     ///
     /// # Errors
     /// Those of the system; `UnexpectedEof`, with nothing written, when the file ends before.
-    pub fn write(&self, buffer: &Buffer, offset: u64, seen: Option<SeenEnd>) -> io::Result<()> {
+    pub fn write(&self, buffer: &Buffer, offset: u64, look: Option<&Look>) -> io::Result<()> {
         let _shared = self.growth.read().unwrap_or_else(PoisonError::into_inner);
         let end = offset + buffer.len();
-        // A resize can't come now: it needs the lock alone.
-        let sizes = self.sizes.load(Ordering::Acquire);
-        if !seen.is_some_and(|seen| seen.sizes == sizes && seen.end >= end) {
+        if !look.is_some_and(|look| self.reaches(end, look)) {
             self.check_end(end)?;
         }
         // SAFETY: the pieces of a buffer are valid while it lives.
@@ -313,16 +319,18 @@ impl Image {
         Ok(self.flush()?)
     }
 
-    /// Look at where the file ends, for the writes of requests that were taken from a queue before. None
-    /// if each is to look itself.
-    ///
-    /// The check guards what a look of each write guards: a truncation that was done when a request was
-    /// taken fails its write. One that comes later is concurrent with the request, and a look of the write
-    /// itself can come before it too.
-    pub(crate) fn look(&self) -> Option<SeenEnd> {
+    /// True if a shared look says that the file reaches `end`. The growth of the file is locked: no resize
+    /// can come.
+    fn reaches(&self, end: u64, look: &Look) -> bool {
+        if self.is_block_node {
+            return false;
+        }
         let sizes = self.sizes.load(Ordering::Acquire);
-        let end = self.file.metadata().ok()?.len();
-        (!self.is_block_node).then_some(SeenEnd { sizes, end })
+        let seen = look.get().copied().or_else(|| {
+            let end = self.file.metadata().ok()?.len();
+            Some(*look.get_or_init(|| SeenEnd { sizes, end }))
+        });
+        seen.is_some_and(|seen| seen.sizes == sizes && seen.end >= end)
     }
 
     /// Check that the file still reaches `end`.

@@ -83,7 +83,7 @@ pub use device::{BlkDevice, StartError};
 pub use disk::{Disk, DiskOptions};
 pub use engine::{Engine, SyncEngine};
 pub use failure::{Failure, Failures, cause_names};
-pub use image::Image;
+pub use image::{Image, Look};
 pub use image_error::{ImageError, ResizeError};
 pub use parse::RangeLimits;
 pub use poll::PollLimit;

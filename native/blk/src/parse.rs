@@ -119,7 +119,7 @@ impl Request {
             writable,
             broken_rule,
             submitted: 0,
-            seen_end: None,
+            look: None,
             memory,
             status_address,
         })

@@ -95,8 +95,8 @@ impl Queue {
     pub(crate) fn release(&self, count: usize) {
         if self.active.fetch_sub(count, Ordering::SeqCst) == count {
             let (producer, avail) = (self.producer().take(), self.avail_state.get());
-            // Both are there: only the last release takes the producer, and the thread, which counts
-            // too, has set its half before its own release.
+            // Both are there: only the last release takes the producer, and the thread that has the seat,
+            // which counts too, has set its half before its own release.
             *self.stopped() = producer
                 .zip(avail)
                 .map(|(producer, avail)| producer.state(*avail));

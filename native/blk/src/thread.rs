@@ -22,6 +22,7 @@ use crate::doorbell;
 use crate::engine::Engine;
 use crate::fault;
 use crate::held;
+use crate::image::Look;
 use crate::job::{CompletionSink, Job};
 use crate::pending::Pending;
 use crate::poll::Poller;
@@ -51,6 +52,8 @@ pub(crate) struct QueueThread {
     /// Buffers that are used again.
     chains: Vec<Chain>,
     jobs: Vec<Job>,
+    /// Why nothing is popped after the writes that are executed in line.
+    broken: Option<String>,
 }
 
 /// The right to serve a queue; None once another thread has it.
@@ -69,13 +72,17 @@ pub(crate) fn spawn(index: usize, main: impl FnOnce() + Send + 'static) -> io::R
 pub(crate) fn run(thread: Box<QueueThread>) {
     let queue = Arc::clone(&thread.queue);
     let mut seat = Some(thread);
-    match catch_unwind(AssertUnwindSafe(|| serve(&mut seat))) {
+    let served = catch_unwind(AssertUnwindSafe(|| serve(&mut seat)));
+    // What was completed before the queue failed is told before that it did.
+    if let Some(thread) = &mut seat {
+        thread.publish();
+    }
+    match served {
         Ok(Ok(())) => {}
         Ok(Err(reason)) => queue.fail(&reason),
         Err(_) => queue.fail("internal error: the queue's thread panicked"),
     }
-    if let Some(mut thread) = seat {
-        thread.publish();
+    if let Some(thread) = seat {
         // Set once: whoever has the seat at the end does it.
         let _ = queue.avail_state.set(thread.consumer.state());
         // A batch may have been submitted after the queue was abandoned.
@@ -91,6 +98,9 @@ pub(crate) fn run(thread: Box<QueueThread>) {
 
 /// Pop chains until a stop is requested, or the seat is lost. The error is the reason for a reset.
 fn serve(seat: &mut Seat) -> Result<(), String> {
+    if let Some(thread) = seat.as_mut() {
+        thread.check()?;
+    }
     // Resubmitted chains come first, and are executed even if a stop is requested at once: the state
     // of a stopped queue means that nothing is in flight. That of an abandoned one means nothing.
     while seat.as_ref().is_some_and(|one| one.has_resubmits()) {
@@ -126,11 +136,13 @@ fn take(seat: &mut Seat) -> Result<bool, String> {
     // Chains before a malformed one are still executed.
     let malformed = thread.parse();
     thread.submit();
+    let broken = taken.map_err(|cause| violation::of_ring(&queue.interrupt, index, &cause));
+    // It goes with the seat: another thread that takes it pops no more either.
+    thread.broken = broken.err().or(malformed);
     if !thread.writes.is_empty() {
         desk::execute(seat);
     }
-    taken.map_err(|cause| violation::of_ring(&queue.interrupt, index, &cause))?;
-    malformed.map_or(Ok(true), Err)
+    seat.as_mut().map_or(Ok(true), |thread| thread.check())
 }
 
 impl QueueThread {
@@ -153,6 +165,7 @@ impl QueueThread {
             disk,
             chains: Vec::with_capacity(BATCH),
             jobs: Vec::with_capacity(BATCH),
+            broken: None,
         }
     }
 
@@ -162,6 +175,19 @@ impl QueueThread {
 
     fn has_resubmits(&self) -> bool {
         self.consumer.has_resubmits() && !self.queue.running.is_abandoned()
+    }
+
+    /// The error is why nothing is popped any more.
+    fn check(&mut self) -> Result<bool, String> {
+        self.broken.take().map_or(Ok(true), Err)
+    }
+
+    /// Give the engine the writes that were not begun, and publish what is completed.
+    pub(crate) fn clear(&mut self) {
+        let mut writes = self.writes.drain(..);
+        self.engine.submit(&mut writes, self.pending.used());
+        drop(writes);
+        self.publish();
     }
 
     /// Publish what is completed. False if nothing was.
@@ -238,10 +264,11 @@ impl QueueThread {
         if !self.jobs.iter().any(Job::is_small_write) || !self.queue.desk.is_open(is_alone) {
             return;
         }
-        let seen = self.disk.image.look();
+        // Whoever is alone shares nothing.
+        let look = (self.jobs.len() > 1).then(Look::default);
         let writes = self.jobs.extract_if(.., |job| job.is_small_write());
         self.writes.extend(writes.map(|mut job| {
-            job.request.seen_end = seen;
+            job.request.look.clone_from(&look);
             job
         }));
     }
