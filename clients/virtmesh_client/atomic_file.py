@@ -8,54 +8,35 @@ import os
 import secrets
 from typing import TYPE_CHECKING
 
+from virtmesh_common.sparse import data_runs, write_all
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-HOLE_BYTES = 4096
-"""Unit of holes. It is the block size of most file systems."""
-ZEROES = bytes(HOLE_BYTES)
 
 
 class SparseFile:
     """A new file that is written in order. Blocks of zeroes become holes."""
 
     def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+        self.descriptor = descriptor
         self._position = 0
+
+    def skip(self, size: int) -> None:
+        """Take so many bytes as written, by somebody who has the descriptor."""
+        os.ftruncate(self.descriptor, self._position + size)
+        self._position += size
 
     def write(self, data: bytes) -> None:
         """Append bytes. Errors: OSError."""
         for start, end in data_runs(data):
-            write_all(self._descriptor, memoryview(data)[start:end], self._position + start)
+            write_all(self.descriptor, memoryview(data)[start:end], self._position + start)
         self._position += len(data)
 
     def finish(self) -> None:
         """Set the length of the file, and make it durable. Errors: OSError."""
-        os.ftruncate(self._descriptor, self._position)
-        os.fsync(self._descriptor)
-
-
-def data_runs(data: bytes) -> Iterator[tuple[int, int]]:
-    """Yield the ranges (start, end) of blocks of HOLE_BYTES that are not all zero."""
-    begin: int | None = None
-    for start in range(0, len(data), HOLE_BYTES):
-        block = data[start : start + HOLE_BYTES]
-        if block == ZEROES[: len(block)]:
-            if begin is not None:
-                yield begin, start
-                begin = None
-        elif begin is None:
-            begin = start
-    if begin is not None:
-        yield begin, len(data)
-
-
-def write_all(descriptor: int, view: memoryview, position: int) -> None:
-    """Write all bytes of a view at a position. Errors: OSError."""
-    while view:
-        count = os.pwrite(descriptor, view, position)
-        view, position = view[count:], position + count
+        os.ftruncate(self.descriptor, self._position)
+        os.fsync(self.descriptor)
 
 
 @contextlib.contextmanager
@@ -65,7 +46,7 @@ def new_file(target: Path, *, overwrite: bool) -> Iterator[SparseFile]:
     Errors: FileExistsError if `target` exists and `overwrite` is false; OSError.
     """
     with new_path(target, overwrite=overwrite) as scratch:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         try:
             descriptor = os.open(scratch, flags, 0o666)
         except OSError as error:

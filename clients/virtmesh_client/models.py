@@ -155,6 +155,8 @@ class DiskInfo:
     features: tuple[str, ...]
     """Names of the negotiated virtio features."""
     image: ImageInfo
+    poll_us: int = 0
+    """How long the thread of a queue polls before it sleeps, at most, in microseconds; 0: never."""
 
 
 @dataclass(frozen=True)

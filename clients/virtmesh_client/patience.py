@@ -44,6 +44,7 @@ REPEATED = frozenset(
     {
         # The same bytes at the same place, or the same state of a range.
         "/virtmesh.kernel.v1.BlockDeviceService/Write",
+        "/virtmesh.kernel.v1.BlockDeviceService/Import",
         "/virtmesh.kernel.v1.BlockDeviceService/WriteZeroes",
         "/virtmesh.kernel.v1.BlockDeviceService/Discard",
         "/virtmesh.kernel.v1.BlockDeviceService/Flush",

@@ -41,14 +41,16 @@ def file_pieces(source: BinaryIO, limit: int | None = None) -> Iterator[bytes]:
         piece = source.read(CHUNK_LIMIT_BYTES if left is None else min(left, CHUNK_LIMIT_BYTES))
         if not piece:
             if left:
-                name = getattr(source, "name", "the source")
-                raise OSError(
-                    errno.EIO, f"the file ended {left} bytes early: was it truncated?", str(name)
-                )
+                raise ended_early(left, str(getattr(source, "name", "the source")))
             return
         if left is not None:
             left -= len(piece)
         yield piece
+
+
+def ended_early(left: int, name: str) -> OSError:
+    """Return the error for a file that has so many bytes less than it had."""
+    return OSError(errno.EIO, f"the file ended {left} bytes early: was it truncated?", name)
 
 
 def remaining(source: BinaryIO) -> int | None:
@@ -64,3 +66,14 @@ def remaining(source: BinaryIO) -> int | None:
     end = source.seek(0, os.SEEK_END)
     source.seek(position)
     return max(0, end - position)
+
+
+def writer(target: BinaryIO) -> Callable[[bytes], None]:
+    """Return a function that writes all of its bytes, although a raw file may take only a part."""
+
+    def write(data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[target.write(view) or 0 :]
+
+    return write

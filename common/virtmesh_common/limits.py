@@ -111,6 +111,10 @@ class Limits:
     forwarded_streams_per_client: int = _forwarded(128, "streams", "of one client at a device")
     transfers: int = _limit(512, "transfers", "that read or write disks")
     transfers_per_client: int = _limit(256, "transfers", "of one client")
+    files: int = _limit(
+        16, "files", "of clients that are copied to disks or from them: a thread each"
+    )
+    files_per_client: int = _limit(8, "files", "of one client that are copied so")
     request_streams: int = _limit(
         128, "streams", "by which clients send requests; of each, one (2 MiB) may have come in part"
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from virtmesh_native import unclosed
 
-from virtmesh.attach.request import PACKET_LIMIT_BYTES
+from virtmesh.attach.door import PACKET_LIMIT_BYTES
 from virtmesh.attach.server import HandoverServer
 from virtmesh_common.api.memory.v1 import handover_pb2 as pb
 

@@ -23,8 +23,8 @@ from typing import TypeVar
 Made = TypeVar("Made")
 
 _CALLS = {
-    "x86_64": {"seccomp": 317, "fdatasync": 75, "preadv2": 327, "pwritev2": 328},
-    "aarch64": {"seccomp": 277, "fdatasync": 83, "preadv2": 286, "pwritev2": 287},
+    "x86_64": {"seccomp": 317, "fdatasync": 75, "preadv2": 327, "pwritev2": 328, "statx": 332},
+    "aarch64": {"seccomp": 277, "fdatasync": 83, "preadv2": 286, "pwritev2": 287, "statx": 291},
 }
 """Numbers of system calls (asm/unistd.h)."""
 _PR_SET_NO_NEW_PRIVS = 38

@@ -6,40 +6,32 @@ import contextlib
 import hashlib
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
+from typing import TYPE_CHECKING, BinaryIO, TypeVar, cast
 
 from virtmesh_client.atomic_file import new_file
+from virtmesh_client.blk.calls import DiskCalls
+from virtmesh_client.blk.handed import Copy, Place, behind, export_file, import_file, plain_file
 from virtmesh_client.blk.messages import to_info, to_stats, to_status
-from virtmesh_client.blk.transfer import Feed, account, read_stream, write_stream
-from virtmesh_client.channel import ANSWER_SECONDS, STORAGE_SECONDS
+from virtmesh_client.blk.transfer import Feed, account, make_hash, read_stream, write_stream
+from virtmesh_client.channel import STORAGE_SECONDS
 from virtmesh_client.models import CopyResult
-from virtmesh_client.streams import file_pieces, ignore, pieces, remaining
-from virtmesh_common.api.block.v1 import block_pb2, block_pb2_grpc
-from virtmesh_common.api.device.v1 import device_pb2, device_pb2_grpc
+from virtmesh_client.streams import file_pieces, ignore, pieces, remaining, writer
+from virtmesh_common.api.block.v1 import block_pb2
+from virtmesh_common.api.device.v1 import device_pb2
 from virtmesh_common.api.kernel.v1 import block_device_pb2 as kernel_pb
-from virtmesh_common.api.kernel.v1 import block_device_pb2_grpc as kernel_rpc
-from virtmesh_common.blk.errors import BlockIOError, BlockReadOnly, PastEnd
-from virtmesh_common.errors import DeviceLost, DeviceNotReady
-from virtmesh_common.retry import to_retry_ms
+from virtmesh_common.blk.errors import BlockIOError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from grpc import UnaryUnaryMultiCallable
-
-    from virtmesh_client.channel import KernelChannel
+    from virtmesh_client.blk.transfer import Hash
     from virtmesh_client.models import DeviceStatus, DiskInfo, DiskStats
     from virtmesh_client.streams import Data, Progress
 
 Response = TypeVar("Response")
 
-CONFIG_SECONDS = 5.0
-"""How long a driver may take to see a new capacity; another resize may come between."""
-CONFIG_POLL_SECONDS = 0.005
-RETRY_POLL_SECONDS = 0.05
 
-
-class Disk:
+class Disk(DiskCalls):
     """A disk. Its methods raise DeviceNotFound, DeviceNotReady, DeviceLost, ServiceUnavailable.
 
     The error of a failed copy says how far it came: its `metadata` has "written_bytes" or
@@ -57,13 +49,6 @@ class Disk:
             machine.disk("vda").write(512, b"hello")
             print(machine.disk("vda").read(512, 5))
     """
-
-    def __init__(self, channel: KernelChannel, name: str) -> None:
-        self.name = name
-        self._channel = channel
-        self._kernel = kernel_rpc.BlockDeviceServiceStub(channel.grpc)
-        self._admin = block_pb2_grpc.BlockAdminServiceStub(channel.grpc)
-        self._device = device_pb2_grpc.DeviceServiceStub(channel.grpc)
 
     def info(self, *, retry_for: float | None = None) -> DiskInfo:
         """Describe the disk and its image."""
@@ -127,10 +112,10 @@ class Disk:
         elif hasattr(data, "read"):
             file = cast("BinaryIO", data)
             total = remaining(file)
-            parts = file_pieces(file, total)
+            return self._write_file(offset, file, total, progress, retry_for, make_hash())
         else:
             total, parts = None, pieces(data)
-        return self._write(offset, parts, total, progress, retry_for)
+        return self._write(offset, parts, total, progress, retry_for, make_hash())
 
     def import_from(  # noqa: PLR0913 - each has a name
         self,
@@ -139,11 +124,13 @@ class Disk:
         offset: int = 0,
         flush: bool = True,
         verify: bool = False,
+        digest: bool = True,
         progress: Progress = ignore,
         retry_for: float | None = None,
     ) -> CopyResult:
         """Copy a file to the disk; with `verify` read it back and compare.
 
+        Without `digest` nobody hashes the data, unless it is verified: `sha256` is empty then.
         A file that does not fit is refused before anything is written. Errors: PastEnd,
         BlockReadOnly; BlockIOError when verification fails; OSError of the source.
         """
@@ -153,7 +140,8 @@ class Disk:
                 source = stack.enter_context(Path(source).open("rb", buffering=0))
             total = remaining(source)
             self._check_room(offset, total or 0, retry_for)
-            copy = self._write(offset, file_pieces(source, total), total, progress, retry_for)
+            hashed = make_hash(digest or verify)
+            copy = self._write_file(offset, source, total, progress, retry_for, hashed)
         if flush:
             self.flush(retry_for=retry_for)
         if verify:
@@ -167,33 +155,44 @@ class Disk:
         offset: int = 0,
         length: int | None = None,
         overwrite: bool = False,
+        digest: bool = True,
         progress: Progress = ignore,
         retry_for: float | None = None,
     ) -> CopyResult:
         """Copy the disk to a file, which gets its name when it is complete; zeroes become holes.
 
-        A binary file instead of a path is written as it is. Errors: FileExistsError without
-        `overwrite`; PastEnd; OSError of the target.
+        A binary file instead of a path is written as it is. Without `digest` nobody hashes the
+        data: `sha256` is empty then. Errors: FileExistsError without `overwrite`; PastEnd; OSError
+        of the target.
         """
-        begin = time.monotonic()
-        digest, done = hashlib.sha256(), 0
+        begin, done = time.monotonic(), 0
+        if length is None:
+            length = self._rest(offset, retry_for)
+        hashed = make_hash(digest)
         with contextlib.ExitStack() as stack:
-            parts = self.stream(offset, length, progress=progress, retry_for=retry_for)
             write: Callable[[bytes], None]
             if isinstance(target, (str, Path)):
-                write = stack.enter_context(new_file(Path(target), overwrite=overwrite)).write
+                file = stack.enter_context(new_file(Path(target), overwrite=overwrite))
+                write, at = file.write, Place(file.descriptor, 0, str(target))
+                copy = self._copy(at, offset, length, progress, retry_for)
+                done = export_file(copy, hashed, self._kernel.Export)
+                file.skip(done)
             else:
                 write = writer(target)
+            parts: Iterator[bytes] = iter(())
+            if done < length or not length:
+                more, left = behind(done, progress), length - done
+                parts = self.stream(offset + done, left, progress=more, retry_for=retry_for)
             try:
                 for part in parts:
                     write(part)
-                    digest.update(part)
+                    hashed.update(part)
                     done += len(part)
             except BaseException as error:
                 # The target fails here, and Ctrl-C strikes anywhere.
                 account(error, "read", done, length, offset)
                 raise
-        return CopyResult(done, time.monotonic() - begin, digest.hexdigest())
+        return CopyResult(done, time.monotonic() - begin, hashed.hexdigest())
 
     def flush(self, *, retry_for: float | None = None) -> None:
         """Make every completed write durable. Errors: BlockIOError."""
@@ -277,83 +276,54 @@ class Disk:
         status = self._channel.ask(self._device.GetStatus, device_pb2.GetStatusRequest(), self.name)
         return to_status(status)
 
-    def _retry_ms(self, retry_for: float | None) -> int:
-        """Return how long the kernel waits for a call. Errors: ValueError."""
-        return to_retry_ms(self._channel.patience(retry_for))
-
-    def _ask(
-        self,
-        method: UnaryUnaryMultiCallable[Any, Response],
-        request: Any,
-        seconds: float,
-        retry_for: float | None,
-    ) -> Response:
-        """Call the kernel, which takes so many seconds beside the time that it waits."""
-        limit = seconds + self._channel.patience(retry_for)
-        return self._channel.ask(method, request, limit=limit, retry_for=retry_for)
-
-    def _identify(self, retry_for: float | None) -> kernel_pb.IdentifyResponse:
-        """Ask the kernel for the disk, and wait so long for it."""
-        request = kernel_pb.IdentifyRequest(
-            device=self.name, retry_for_ms=self._retry_ms(retry_for)
-        )
-        return self._ask(self._kernel.Identify, request, ANSWER_SECONDS, retry_for)
-
-    def _ask_image(self, retry_for: float | None) -> block_pb2.GetInfoResponse:
-        """Ask the disk itself for its image, and wait so long for it."""
-        deadline = time.monotonic() + self._channel.patience(retry_for)
-        request = block_pb2.GetInfoRequest()
-        while True:
-            try:
-                return self._channel.ask(
-                    self._admin.GetInfo, request, self.name, retry_for=retry_for
-                )
-            except DeviceLost:
-                if time.monotonic() >= deadline:
-                    raise
-            time.sleep(RETRY_POLL_SECONDS)
-
-    def _await_capacity(self, capacity: int) -> None:
-        """Wait until the driver has handled the configuration change, if there is a driver."""
-        deadline = time.monotonic() + CONFIG_SECONDS
-        with contextlib.suppress(DeviceNotReady, DeviceLost):
-            while self._identify(0).capacity_bytes != capacity and time.monotonic() < deadline:
-                time.sleep(CONFIG_POLL_SECONDS)
-
-    def _rest(self, offset: int, retry_for: float | None) -> int:
-        """Return the bytes from `offset` to the end. Errors: PastEnd."""
-        capacity = self._identify(retry_for).capacity_bytes
-        if offset > capacity:
-            raise PastEnd(f"{self.name} ends at byte {capacity}: offset {offset} is past its end")
-        return capacity - offset
-
-    def _check_room(self, offset: int, size: int, retry_for: float | None) -> None:
-        """Refuse now what the disk would refuse later. Errors: PastEnd, BlockReadOnly."""
-        disk = self.info(retry_for=retry_for)
-        if disk.read_only:
-            raise BlockReadOnly(f"{self.name} is read-only: nothing was written")
-        if offset + size > disk.capacity_bytes:
-            raise PastEnd(
-                f"{size} bytes at offset {offset} do not fit: {self.name} ends at byte"
-                f" {disk.capacity_bytes}; nothing was written;"
-                f" resize it to at least {offset + size} first"
-            )
-
-    def _write(
+    def _write(  # noqa: PLR0913, PLR0917 - as those of callers
         self,
         offset: int,
         parts: Iterator[bytes],
         total: int | None,
         progress: Progress,
         retry_for: float | None,
+        digest: Hash,
     ) -> CopyResult:
+        """Write pieces by a stream; `digest` gets them."""
         begin = time.monotonic()
         header = kernel_pb.WriteHeader(
             device=self.name, offset_bytes=offset, retry_for_ms=self._retry_ms(retry_for)
         )
         feed = Feed(header, parts, total)
+        feed.digest = digest
         write_stream(self._channel, self._kernel, feed, progress, retry_for)
         return CopyResult(feed.sent, time.monotonic() - begin, feed.digest.hexdigest())
+
+    def _write_file(  # noqa: PLR0913, PLR0917 - as those of callers
+        self,
+        offset: int,
+        source: BinaryIO,
+        total: int | None,
+        progress: Progress,
+        retry_for: float | None,
+        digest: Hash,
+    ) -> CopyResult:
+        """Write the rest of a file: the kernel service reads it itself, where it can."""
+        place = plain_file(source)
+        if place is None or total is None:
+            parts = file_pieces(source, total)
+            return self._write(offset, parts, total, progress, retry_for, digest)
+        begin = time.monotonic()
+        copy = self._copy(place, offset, total, progress, retry_for)
+        done = import_file(copy, digest, self._kernel.Import)
+        source.seek(place.position + done)
+        if done < total or not total:
+            parts, more = file_pieces(source, total - done), behind(done, progress)
+            self._write(offset + done, parts, total - done, more, retry_for, digest)
+        return CopyResult(total, time.monotonic() - begin, digest.hexdigest())
+
+    def _copy(
+        self, place: Place, offset: int, length: int, progress: Progress, retry_for: float | None
+    ) -> Copy:
+        """Describe a copy between a file and the disk."""
+        wait_ms = self._retry_ms(retry_for)
+        return Copy(self._channel, self.name, offset, length, place, progress, retry_for, wait_ms)
 
     def _compare(self, offset: int, copy: CopyResult, retry_for: float | None) -> None:
         """Read a copy back. Errors: BlockIOError when it differs."""
@@ -366,14 +336,3 @@ class Disk:
                 written_sha256=copy.sha256,
                 read_sha256=digest.hexdigest(),
             )
-
-
-def writer(target: BinaryIO) -> Callable[[bytes], None]:
-    """Return a function that writes all of its bytes, although a raw file may take only a part."""
-
-    def write(data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            view = view[target.write(view) or 0 :]
-
-    return write

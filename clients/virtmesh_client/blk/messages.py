@@ -42,6 +42,7 @@ def to_info(
             image.image_trouble,
             image.write_log,
         ),
+        poll_us=image.poll_us,
     )
 
 

@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from concurrent.futures import Future
 from time import monotonic
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from virtmesh_client.patience import Patience
 from virtmesh_client.streams import ignore
@@ -32,6 +32,33 @@ FIRST_BYTES, LEAST_BYTES = 64 << 10, 16 << 10
 SLOW_S = 0.25
 """A piece that took longer to send is followed by one of half its size: the service counts whole
 pieces, and takes who sends none for long for somebody who has gone."""
+
+
+class Hash(Protocol):
+    """What hashlib makes."""
+
+    def update(self, data: bytes | memoryview, /) -> None:
+        """Take the next bytes."""
+
+    def hexdigest(self) -> str:
+        """Return the digest."""
+
+
+class NoHash:
+    """Hashes nothing."""
+
+    def update(self, data: bytes | memoryview, /) -> None:
+        """Take bytes, and forget them."""
+
+    def hexdigest(self) -> str:
+        """Return nothing."""
+        return ""
+
+
+def make_hash(wanted: bool = True) -> Hash:  # noqa: FBT001, FBT002 - what it is asked for
+    """Return what hashes a copy, if somebody wants its digest."""
+    return hashlib.sha256() if wanted else NoHash()
+
 
 KEPT_BYTES_MAX = 64 << 20
 """Most bytes that are sent and kept until they are acknowledged: a kernel service has room for a
@@ -75,7 +102,7 @@ class Feed:
         self.header = header
         self.total = total
         self.call: Future[Cancellable] = Future()
-        self.digest = hashlib.sha256()
+        self.digest: Hash = hashlib.sha256()
         self.sent = 0
         """Bytes taken from the source."""
         self.error: Exception | None = None

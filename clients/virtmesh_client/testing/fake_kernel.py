@@ -6,14 +6,14 @@ BlockAdminService and DeviceService.
 
 from __future__ import annotations
 
-import functools
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 
+from virtmesh_client.testing.fake_calls import answers, streams
 from virtmesh_client.testing.fake_disk import BLOCK_BYTES, FakeDisk
 from virtmesh_common.api.block.v1 import block_pb2 as block_pb
 from virtmesh_common.api.block.v1 import block_pb2_grpc as block_rpc
@@ -23,58 +23,20 @@ from virtmesh_common.api.kernel.v1 import block_device_pb2 as disk_pb
 from virtmesh_common.api.kernel.v1 import block_device_pb2_grpc as disk_rpc
 from virtmesh_common.api.kernel.v1 import kernel_pb2 as kernel_pb
 from virtmesh_common.api.kernel.v1 import kernel_pb2_grpc as kernel_rpc
-from virtmesh_common.blk.errors import BadSize, NotRecording, WouldShrink
+from virtmesh_common.blk.errors import BadSize, FileNotTaken, NotRecording, WouldShrink
 from virtmesh_common.channel import DEVICE_KEY, server_options
 from virtmesh_common.errors import (
-    DETAILS_KEY,
     BadStream,
     DeviceNotFound,
     MessageTooLarge,
-    VirtmeshError,
-    to_status,
 )
 from virtmesh_common.sizes import CHUNK_LIMIT_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 CALLS_AT_ONCE = 32
 """Threads of the server. Each open stream occupies one."""
-
-Function = TypeVar("Function", bound="Callable[..., Any]")
-
-
-def abort(context: grpc.ServicerContext, error: VirtmeshError) -> NoReturn:
-    """End a call with an error, its details in the trailing metadata."""
-    context.set_trailing_metadata(((DETAILS_KEY, to_status(error).SerializeToString()),))
-    context.abort(error.code, error.message)
-    raise AssertionError  # abort raises
-
-
-def answers(method: Function) -> Function:
-    """Let a method with a single response raise VirtmeshError."""
-
-    @functools.wraps(method)
-    def call(self: object, request: object, context: grpc.ServicerContext) -> object:
-        try:
-            return method(self, request, context)
-        except VirtmeshError as error:
-            abort(context, error)
-
-    return call  # type: ignore[return-value]
-
-
-def streams(method: Function) -> Function:
-    """Let a method with a stream of responses raise VirtmeshError."""
-
-    @functools.wraps(method)
-    def call(self: object, request: object, context: grpc.ServicerContext) -> Iterator[object]:
-        try:
-            yield from method(self, request, context)
-        except VirtmeshError as error:
-            abort(context, error)
-
-    return call  # type: ignore[return-value]
 
 
 class Disks(dict[str, FakeDisk]):
@@ -196,6 +158,16 @@ class _BlockDevice(disk_rpc.BlockDeviceServiceServicer):
             done += len(request.data)
             yield disk_pb.WriteResponse(written_bytes=done)
         yield disk_pb.WriteResponse(written_bytes=done)
+
+    @streams
+    def Import(self, request: disk_pb.ImportRequest, _context: grpc.ServicerContext) -> Any:
+        """Take no file: clients use Write."""
+        raise FileNotTaken(f"{self._disks[request.device].name} takes no files")
+
+    @streams
+    def Export(self, request: disk_pb.ExportRequest, _context: grpc.ServicerContext) -> Any:
+        """Take no file: clients use Read."""
+        raise FileNotTaken(f"{self._disks[request.device].name} takes no files")
 
     @answers
     def Flush(

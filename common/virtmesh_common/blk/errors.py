@@ -9,6 +9,8 @@ VirtmeshError
 |   |-- CheckerFailed         what checks an image could not be run
 |   |-- NotRaw                its format is not raw ("format")
 |   `-- BadSize               not a usable size ("size_bytes")
+|-- FileNotTaken              a file for a copy that the kernel service does not take
+|-- FileFailed                a file of a copy that could not be read or written ("errno")
 `-- BlockError                a request the disk did not carry out
 |-- BlockIOError          VIRTIO_BLK_S_IOERR, or an error of the image ("cause", "errno")
 |-- BlockUnsupported      VIRTIO_BLK_S_UNSUPP
@@ -59,6 +61,14 @@ class NotRaw(ImageError):
 
 class BadSize(ImageError, code=Code.INVALID_ARGUMENT):
     """Not a usable size ("size_bytes")."""
+
+
+class FileNotTaken(VirtmeshError, code=Code.FAILED_PRECONDITION):
+    """A file for a copy that the kernel service does not take: nothing was moved."""
+
+
+class FileFailed(VirtmeshError, code=Code.ABORTED):
+    """A file of a copy that could not be read or written. "errno" is the number of its error."""
 
 
 class BlockError(VirtmeshError, code=Code.INTERNAL):

@@ -110,8 +110,8 @@ ROWS: tuple[Access, ...] = (
     *changes(KERNEL, OPERATORS, "ResetDevice", "DetachDevice", "AttachDevice"),
     *changes(KERNEL, OPERATORS, "RestartDevice"),
     *reads(BLOCK_DEVICE, EVERYONE, "Identify"),
-    *reads(BLOCK_DEVICE, OPERATORS, "Read"),
-    *changes(BLOCK_DEVICE, OPERATORS, "Write", "Flush", "Discard", "WriteZeroes"),
+    *reads(BLOCK_DEVICE, OPERATORS, "Read", "Export"),
+    *changes(BLOCK_DEVICE, OPERATORS, "Write", "Import", "Flush", "Discard", "WriteZeroes"),
     # Keys that others type may be passwords.
     *reads(INPUT_DEVICE, USERS, "Watch"),
     *changes(INPUT_DEVICE, OPERATORS, "SetLed"),

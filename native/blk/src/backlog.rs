@@ -57,6 +57,8 @@ pub struct Backlog {
     /// Fast jobs started since the last slow one.
     fast_since_slow: u32,
     pub closing: bool,
+    /// Threads that wait for a job.
+    pub waiting: usize,
     taken: Vec<Taken>,
     numbers: u64,
     looks: u64,
@@ -80,6 +82,7 @@ impl Backlog {
             given_up: 0,
             fast_since_slow: 0,
             closing: false,
+            waiting: 0,
             taken: Vec::new(),
             numbers: 0,
             looks: 0,
@@ -91,7 +94,9 @@ impl Backlog {
     }
 
     /// Add a job that waits for a thread.
-    pub fn add(&mut self, job: Job) {
+    pub fn add(&mut self, mut job: Job) {
+        // It may wait here for long: what was seen of the image before says nothing then.
+        job.request.look = None;
         if job.is_slow() {
             self.slow.push_back(job);
         } else {

@@ -10,6 +10,7 @@ use virtmesh_ring::{ConfigError, DeviceQueue, GuestRam, LogRegion, QueueConfig, 
 
 use crate::disk::Disk;
 use crate::engine::Engine;
+use crate::processors::Processors;
 use crate::running::RunningRequest;
 use crate::worker::Worker;
 
@@ -42,6 +43,7 @@ pub enum StartError {
 /// The data path of a device. Every method may be called from any thread.
 pub struct BlkDevice {
     disk: Arc<Disk>,
+    processors: Processors,
     state: Mutex<State>,
 }
 
@@ -61,6 +63,7 @@ impl BlkDevice {
         };
         Self {
             disk: Arc::new(disk),
+            processors: Processors::new(),
             state: Mutex::new(state),
         }
     }
@@ -115,7 +118,8 @@ impl BlkDevice {
         let mut queue = DeviceQueue::with_log(memory.clone(), config, log)?;
         queue.allow_indirect_buffers(self.disk.max_chain_buffers());
         let disk = Arc::clone(&self.disk);
-        let worker = Worker::start((index, size), queue, memory, interrupt, kick, disk, engine)?;
+        let parts = (engine, self.processors);
+        let worker = Worker::start((index, size), queue, memory, interrupt, kick, disk, parts)?;
         state.queues.insert(index, Arc::new(worker));
         Ok(())
     }

@@ -10,6 +10,7 @@ use crate::failure::{Cause, Failed, Failures};
 use crate::fault::{changes, torn_length};
 use crate::image::Image;
 use crate::parse::{RangeLimits, RequestLimits};
+use crate::poll::PollLimit;
 use crate::request::{Operation, Request, SECTOR_SIZE, Status};
 use crate::spec::VIRTIO_BLK_ID_BYTES;
 use crate::stats::Stats;
@@ -46,6 +47,8 @@ pub struct DiskOptions {
     pub write_zeroes: RangeLimits,
     /// Hold a request that the storage failed, and try it again, where that may help.
     pub hold_failed: bool,
+    /// How long the thread of a queue polls before it sleeps.
+    pub poll: PollLimit,
 }
 
 /// A disk, shared by its queues and the engine.
@@ -57,7 +60,7 @@ pub struct Disk {
     pub stats: Stats,
     /// Why requests failed.
     pub failures: Arc<Failures>,
-    options: DiskOptions,
+    pub(crate) options: DiskOptions,
     id: [u8; VIRTIO_BLK_ID_BYTES],
     features: AtomicU64,
     read_only: AtomicBool,
@@ -274,12 +277,14 @@ impl Disk {
         length: u64,
         abandoned: &AtomicBool,
     ) -> io::Result<()> {
+        // Of no more than the first piece: it holds for what is written at once.
+        let look = request.look.as_ref().filter(|_| length <= PIECE);
         in_pieces(length, PIECE, abandoned, |start, length| {
             let place = (offset + start, length);
             self.recorded(request, Change::Written, place, || {
                 match request.readable.part(start, length) {
-                    None => self.image.write(&request.readable, offset),
-                    Some(part) => self.image.write(&part, offset + start),
+                    None => self.image.write(&request.readable, offset, look),
+                    Some(part) => self.image.write(&part, offset + start, look),
                 }
             })
         })

@@ -29,11 +29,15 @@ const IDLE: Duration = Duration::from_secs(10);
 
 /// Executes jobs.
 pub trait Engine: Send + Sync {
-    /// Take all of `jobs`. Jobs that were executed at once are appended to `done`, for the caller to
-    /// push; the others complete later, through their sink, in any order.
+    /// Take all of `jobs`, without waiting. Jobs that were executed at once are appended to `done`, for the
+    /// caller to push; the others complete later, through their sink, in any order.
+    fn submit(&self, jobs: &mut dyn Iterator<Item = Job>, done: &mut Vec<Used>);
+
+    /// Execute a job on the caller's thread, which may wait for the storage. Returns what the caller has to
+    /// push. None if the job is held, or was discarded.
     ///
-    /// `alone` tells that the caller has no other jobs in flight.
-    fn submit(&self, jobs: &mut Vec<Job>, alone: bool, done: &mut Vec<Used>);
+    /// `free_ns` is the time since which this thread is free; it is updated to the time of completion.
+    fn execute(&self, job: Job, free_ns: &mut u64) -> Option<Used>;
 
     /// Discard the jobs of an abandoned queue that were not begun.
     fn discard(&self, sink: &Arc<dyn CompletionSink>);
@@ -50,8 +54,7 @@ pub trait Engine: Send + Sync {
 /// Executes blocking system calls on a pool of threads, which grows while the storage hangs
 /// ([`backlog`](crate::backlog)).
 ///
-/// Reads that hit the page cache are executed at once, on the caller's thread. So is a small write while
-/// no other request is in flight: if the kernel makes it wait, no other request waits behind it.
+/// Reads that hit the page cache are executed at once, on the caller's thread.
 pub struct SyncEngine {
     pool: Arc<Pool>,
 }
@@ -86,17 +89,13 @@ impl SyncEngine {
 }
 
 impl Engine for SyncEngine {
-    fn submit(&self, jobs: &mut Vec<Job>, alone: bool, done: &mut Vec<Used>) {
-        let alone = alone && jobs.len() == 1;
+    fn submit(&self, jobs: &mut dyn Iterator<Item = Job>, done: &mut Vec<Used>) {
         let mut later = Vec::new();
-        let mut free_ns = jobs.first().map_or(0, |job| job.started_ns);
-        for mut job in jobs.drain(..) {
-            if job.is_immediate() || (alone && job.is_small_write()) {
-                match job.execute(&mut free_ns) {
-                    Outcome::Done(used) => done.push(used),
-                    Outcome::Held(job) => self.pool.hold(*job),
-                    Outcome::Dropped => {}
-                }
+        let mut free_ns = 0;
+        for mut job in jobs {
+            free_ns = job.started_ns.max(free_ns);
+            if job.is_immediate() {
+                done.extend(self.execute(job, &mut free_ns));
             } else if let Some(used) = job.read_cached(&mut free_ns) {
                 done.push(used);
             } else {
@@ -104,6 +103,17 @@ impl Engine for SyncEngine {
             }
         }
         self.pool.add(later);
+    }
+
+    fn execute(&self, job: Job, free_ns: &mut u64) -> Option<Used> {
+        match job.execute(free_ns) {
+            Outcome::Done(used) => Some(used),
+            Outcome::Held(job) => {
+                self.pool.hold(*job);
+                None
+            }
+            Outcome::Dropped => None,
+        }
     }
 
     fn discard(&self, sink: &Arc<dyn CompletionSink>) {
@@ -155,14 +165,15 @@ impl Pool {
         if jobs.is_empty() {
             return;
         }
-        let count = jobs.len();
         let mut backlog = self.lock();
+        // Whoever does not wait takes jobs until none is left, and looks under this lock.
+        let woken = jobs.len().min(backlog.waiting);
         for job in jobs {
             backlog.add(job);
         }
         self.look_later(&mut backlog);
         drop(backlog);
-        for _ in 0..count {
+        for _ in 0..woken {
             self.filled.notify_one();
         }
     }
@@ -240,7 +251,17 @@ impl Pool {
     }
 
     /// Wait until there is something to look at. Tells whether nothing came for [`IDLE`].
-    fn wait<'a>(&'a self, backlog: MutexGuard<'a, Backlog>) -> (MutexGuard<'a, Backlog>, bool) {
+    fn wait<'a>(&'a self, mut backlog: MutexGuard<'a, Backlog>) -> (MutexGuard<'a, Backlog>, bool) {
+        backlog.waiting += 1;
+        let (mut backlog, idled) = self.wait_counted(backlog);
+        backlog.waiting -= 1;
+        (backlog, idled)
+    }
+
+    fn wait_counted<'a>(
+        &'a self,
+        backlog: MutexGuard<'a, Backlog>,
+    ) -> (MutexGuard<'a, Backlog>, bool) {
         let retry = backlog
             .retry_at
             .map(|at| at.saturating_duration_since(Instant::now()));

@@ -4,6 +4,7 @@
 //! takes it away, and it is named as what the storage is stuck in. What is kept here keeps neither the
 //! image open nor guest memory mapped.
 
+use std::iter;
 use std::mem;
 use std::sync::{Arc, Weak};
 
@@ -95,13 +96,13 @@ impl Held for HeldRequest {
             sink.discard(1);
             return;
         };
-        let mut jobs = vec![Job {
+        let job = Job {
             begun: true,
             fault: self.fault,
             ..Job::new(request, disk, Arc::clone(&sink), self.started_ns)
-        }];
+        };
         let mut done = Vec::new();
-        engine.submit(&mut jobs, false, &mut done);
+        engine.submit(&mut iter::once(job), &mut done);
         if !done.is_empty() {
             sink.complete(&done);
         }

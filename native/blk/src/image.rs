@@ -6,22 +6,29 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use crate::buffer::Buffer;
 use crate::flushes::Flushes;
 use crate::image_error::{ImageError, ResizeError, check_type, explain_open};
 use crate::image_lock::{LockError, lock};
+use crate::ranges;
 use crate::transfer::{Direction, read_cached, transfer};
 
-/// `BLKDISCARD` of `linux/fs.h`: `_IO(0x12, 119)`.
-const BLKDISCARD: libc::Ioctl = 0x1277;
-/// Zeroes to write where the file system has no call for it.
-static ZEROES: [u8; 64 << 10] = [0; 64 << 10];
+/// A look at where the file ends, shared by writes that were taken from a queue before it: the first of
+/// them that is executed looks, since that may wait for the storage as a write does.
+pub type Look = Arc<OnceLock<SeenEnd>>;
+
+/// Where a look at the file saw its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SeenEnd {
+    /// How often the image had been resized: after another time, the look says nothing.
+    sizes: u64,
+    end: u64,
+}
 
 /// An open, locked image.
 #[derive(Debug)]
@@ -34,6 +41,8 @@ pub struct Image {
     /// Locked shared by every operation that could grow the file, exclusively by resize: a write that
     /// was checked against the old size must not be executed after the file shrank.
     growth: RwLock<()>,
+    /// Times that the image was resized.
+    sizes: AtomicU64,
     /// Requests that failed because the file is shorter than the disk.
     truncated: AtomicU64,
     flushes: AtomicU64,
@@ -100,6 +109,7 @@ impl Image {
             block_size,
             capacity: AtomicU64::new(size),
             growth: RwLock::new(()),
+            sizes: AtomicU64::new(0),
             truncated: AtomicU64::new(0),
             flushes: AtomicU64::new(0),
             reads_cached: AtomicBool::new(true),
@@ -195,13 +205,20 @@ impl Image {
         })
     }
 
-    /// Write a buffer to the image.
+    /// Write a buffer to the image. `look`: the look at where the file ends that it shares, if it does.
+    ///
+    /// A shared look guards what a look of each write guards: a truncation that was done when a request was
+    /// taken from its queue fails its write. One that comes later is concurrent with the request, and a
+    /// look of the write itself can come before it too.
     ///
     /// # Errors
     /// Those of the system; `UnexpectedEof`, with nothing written, when the file ends before.
-    pub fn write(&self, buffer: &Buffer, offset: u64) -> io::Result<()> {
+    pub fn write(&self, buffer: &Buffer, offset: u64, look: Option<&Look>) -> io::Result<()> {
         let _shared = self.growth.read().unwrap_or_else(PoisonError::into_inner);
-        self.check_end(offset + buffer.len())?;
+        let end = offset + buffer.len();
+        if !look.is_some_and(|look| self.reaches(end, look)) {
+            self.check_end(end)?;
+        }
         // SAFETY: the pieces of a buffer are valid while it lives.
         unsafe { transfer(&self.file, Direction::Write, buffer.pieces(), offset) }
     }
@@ -226,16 +243,14 @@ impl Image {
     /// Those of the system. A file system without discard is not an error.
     pub fn discard(&self, offset: u64, length: u64) -> io::Result<()> {
         let discarded = if self.is_block_node {
-            let range = [offset, length];
-            // SAFETY: BLKDISCARD takes two 64-bit numbers.
-            retry(|| unsafe { libc::ioctl(self.file.as_raw_fd(), BLKDISCARD, range.as_ptr()) })
+            ranges::discard_blocks(&self.file, offset, length)
         } else {
             self.check_end(offset + length)?;
-            self.fallocate(libc::FALLOC_FL_PUNCH_HOLE, offset, length)
+            ranges::fallocate(&self.file, libc::FALLOC_FL_PUNCH_HOLE, offset, length)
         };
         // "The device MAY deallocate" (5.2.6.2): without file system support, nothing is done.
         discarded.or_else(|cause| {
-            if is_unsupported(&cause) {
+            if ranges::is_unsupported(&cause) {
                 Ok(())
             } else {
                 Err(cause)
@@ -255,10 +270,10 @@ impl Image {
         } else {
             libc::FALLOC_FL_ZERO_RANGE
         };
-        self.fallocate(mode, offset, length).or_else(|cause| {
+        ranges::fallocate(&self.file, mode, offset, length).or_else(|cause| {
             // A block device refuses with EINVAL what is not aligned to its own blocks.
-            if is_unsupported(&cause) || cause.kind() == io::ErrorKind::InvalidInput {
-                self.write_zero_blocks(offset, length)
+            if ranges::is_unsupported(&cause) || cause.kind() == io::ErrorKind::InvalidInput {
+                ranges::write_zeroes(&self.file, offset, length)
             } else {
                 Err(cause)
             }
@@ -296,10 +311,26 @@ impl Image {
         let alone = self.growth.write().unwrap_or_else(PoisonError::into_inner);
         self.file.set_len(size)?;
         self.capacity.store(size, Ordering::Release);
+        // After the change: a look that read the new count sees the new end.
+        self.sizes.fetch_add(1, Ordering::AcqRel);
         // No write waits for the flush: a reset waits for writes.
         drop(alone);
         // Not `sync_data` itself: it would consume the only report of lost writes.
         Ok(self.flush()?)
+    }
+
+    /// True if a shared look says that the file reaches `end`. The growth of the file is locked: no resize
+    /// can come.
+    fn reaches(&self, end: u64, look: &Look) -> bool {
+        if self.is_block_node {
+            return false;
+        }
+        let sizes = self.sizes.load(Ordering::Acquire);
+        let seen = look.get().copied().or_else(|| {
+            let end = self.file.metadata().ok()?.len();
+            Some(*look.get_or_init(|| SeenEnd { sizes, end }))
+        });
+        seen.is_some_and(|seen| seen.sizes == sizes && seen.end >= end)
     }
 
     /// Check that the file still reaches `end`.
@@ -311,50 +342,6 @@ impl Image {
         self.truncated.fetch_add(1, Ordering::Relaxed);
         Err(io::ErrorKind::UnexpectedEof.into())
     }
-
-    fn fallocate(&self, mode: libc::c_int, offset: u64, length: u64) -> io::Result<()> {
-        // A length of 0 is refused by fallocate, and there is nothing to do.
-        if length == 0 {
-            return Ok(());
-        }
-        // No overflow: the range is inside the capacity, which is a file size.
-        let (start, length) = (offset.cast_signed(), length.cast_signed());
-        let mode = mode | libc::FALLOC_FL_KEEP_SIZE;
-        // SAFETY: fallocate takes no pointers.
-        retry(|| unsafe { libc::fallocate(self.file.as_raw_fd(), mode, start, length) })
-    }
-
-    fn write_zero_blocks(&self, offset: u64, length: u64) -> io::Result<()> {
-        let (mut start, mut left) = (offset, length);
-        while left > 0 {
-            let chunk = &ZEROES
-                [..usize::try_from(left).map_or(ZEROES.len(), |left| left.min(ZEROES.len()))];
-            self.file.write_all_at(chunk, start)?;
-            start += chunk.len() as u64;
-            left -= chunk.len() as u64;
-        }
-        Ok(())
-    }
-}
-
-/// Repeat a system call while signals interrupt it.
-fn retry(mut call: impl FnMut() -> libc::c_int) -> io::Result<()> {
-    loop {
-        if call() == 0 {
-            return Ok(());
-        }
-        let cause = io::Error::last_os_error();
-        if cause.kind() != io::ErrorKind::Interrupted {
-            return Err(cause);
-        }
-    }
-}
-
-fn is_unsupported(cause: &io::Error) -> bool {
-    matches!(
-        cause.raw_os_error(),
-        Some(libc::EOPNOTSUPP | libc::ENOSYS | libc::ENOTTY)
-    )
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::running::{Running, Turn};
 /// The pool costs two wake-ups per request: a single 4 KiB read takes 39 us on the pool and 19 us on the
 /// thread of the queue, a single write 44 us and 21 us (medians of `examples/blk_bench.rs` on 2 cores).
 /// Such reads use the page cache only (`RWF_NOWAIT`), so they never wait for the storage. For writes,
-/// see [`SyncEngine`](crate::engine::SyncEngine).
+/// see `desk`.
 const INLINE_LIMIT: u64 = 64 << 10;
 
 /// Receives the completions of jobs: the queue that they came from.

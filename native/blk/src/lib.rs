@@ -15,7 +15,13 @@
 //! | `backlog` | which job is next, and how many threads an engine needs |
 //! | [`engine`] | executes many requests at a time |
 //! | [`running`] | the requests of a queue that may be waiting for the storage |
-//! | [`worker`] | the thread of one queue: pops chains, pushes them, raises interrupts |
+//! | [`worker`] | one running queue, as its device sees it |
+//! | `queue` | what the threads share that serve it, and what pushes chains and raises interrupts |
+//! | `thread` | the thread of a queue: pops chains, executes what is quick |
+//! | `pending` | completions of that thread that the driver has not been told of |
+//! | `desk` | writes in line: who takes over when the storage hangs in one |
+//! | `poll`, `processors` | when that thread polls before it sleeps |
+//! | `ranges` | system calls that discard ranges of the image, or fill them with zeroes |
 //! | `doorbell` | what wakes that thread |
 //! | [`device`] | the queues of one device |
 //! | [`spec`] | constants of the specification |
@@ -36,11 +42,12 @@
 //! | driver | refused requests with huge buffers | their data is not touched |
 //! | others on the host | image truncated or grown | requests past its end fail; no write grows it. A truncation between that check and the write can grow it back |
 //! | others on the host | image used twice | `flock`, and the locks of QEMU; programs that honour neither are not kept out |
-//! | storage | hangs in some requests | others go on: the pool grows by as many threads as are stuck, within a bound, and no queue has all of it |
+//! | storage | hangs in some requests | others go on: the pool grows by as many threads as are stuck, within a bound, and no queue has all of it; a queue whose thread is stuck in a write gets another one, once |
 //! | storage | lost writes | after one failed flush every flush that ends later fails |
 
 mod backlog;
 pub mod buffer;
+mod desk;
 pub mod device;
 pub mod disk;
 mod doorbell;
@@ -55,11 +62,17 @@ mod image_lock;
 pub mod job;
 mod log_format;
 pub mod parse;
+mod pending;
+mod poll;
+mod processors;
+mod queue;
+mod ranges;
 pub mod request;
 pub mod rules;
 pub mod running;
 pub mod spec;
 pub mod stats;
+mod thread;
 mod told;
 pub mod transfer;
 mod violation;
@@ -70,9 +83,10 @@ pub use device::{BlkDevice, StartError};
 pub use disk::{Disk, DiskOptions};
 pub use engine::{Engine, SyncEngine};
 pub use failure::{Failure, Failures, cause_names};
-pub use image::Image;
+pub use image::{Image, Look};
 pub use image_error::{ImageError, ResizeError};
 pub use parse::RangeLimits;
+pub use poll::PollLimit;
 pub use request::RequestType;
 pub use running::RunningRequest;
 pub use stats::{RequestStats, Stats, latency_bound};

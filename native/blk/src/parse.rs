@@ -119,6 +119,7 @@ impl Request {
             writable,
             broken_rule,
             submitted: 0,
+            look: None,
             memory,
             status_address,
         })

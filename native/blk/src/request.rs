@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 use virtmesh_ring::GuestRam;
 
 use crate::buffer::Buffer;
+use crate::image::Look;
 use crate::spec::{
     VIRTIO_BLK_S_IOERR, VIRTIO_BLK_S_OK, VIRTIO_BLK_S_UNSUPP, VIRTIO_BLK_T_DISCARD,
     VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT,
@@ -157,6 +158,8 @@ pub struct Request {
     pub broken_rule: Option<&'static str>,
     /// When it was taken from its queue, by the clock of the write log; 0 without one.
     pub submitted: u64,
+    /// The look at where the image ends that it shares with writes that are executed in line with it.
+    pub(crate) look: Option<Look>,
     pub(crate) memory: GuestRam,
     pub(crate) status_address: u64,
 }

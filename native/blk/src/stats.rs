@@ -58,6 +58,8 @@ pub struct Stats {
     by_type: [TypeCounters; RequestType::ALL.len()],
     malformed: AtomicU64,
     notifications: AtomicU64,
+    polls_won: AtomicU64,
+    polls_lost: AtomicU64,
 }
 
 impl Stats {
@@ -82,6 +84,16 @@ impl Stats {
     /// Count a notification by eventfd.
     pub fn count_notification(&self) {
         self.notifications.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Count a poll of a ring before its thread sleeps, which found a chain or not.
+    pub fn count_poll(&self, has_won: bool) {
+        let counter = if has_won {
+            &self.polls_won
+        } else {
+            &self.polls_lost
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counters of one type of request.
@@ -116,6 +128,14 @@ impl Stats {
     #[must_use]
     pub fn notifications(&self) -> u64 {
         self.notifications.load(Ordering::Relaxed)
+    }
+}
+
+impl Stats {
+    /// Polls of rings that found a chain, and those that did not.
+    #[must_use]
+    pub fn polls(&self) -> [u64; 2] {
+        [&self.polls_won, &self.polls_lost].map(|counter| counter.load(Ordering::Relaxed))
     }
 }
 

@@ -53,7 +53,7 @@ fn flushes_never_keep_a_read_waiting() {
         .collect();
     let key = Arc::new(Key(Mutex::new(key), Running::default()));
     jobs.push(job(&disk, VIRTIO_BLK_T_IN, LARGE, key));
-    engine.submit(&mut jobs, true, &mut Vec::new());
+    engine.submit(&mut jobs.into_iter(), &mut Vec::new());
     let opened: Vec<_> = (0..3).map(|_| outcomes.recv_timeout(LIMIT)).collect();
     assert_eq!(opened, [Ok(true); 3]);
 }
@@ -78,7 +78,7 @@ impl Reads {
         let read = job(&self.0.disk, VIRTIO_BLK_T_IN, LARGE, sink);
         self.0
             .engine
-            .submit(&mut vec![read], false, &mut Vec::new());
+            .submit(&mut std::iter::once(read), &mut Vec::new());
     }
 }
 
@@ -115,7 +115,7 @@ fn reads_never_keep_a_flush_waiting_for_ever() {
     });
     (0..Reads::DEPTH).for_each(|_| Reads(Arc::clone(&load), Running::default()).submit());
     let flush = job(&disk, VIRTIO_BLK_T_FLUSH, 0, flushed);
-    engine.submit(&mut vec![flush], false, &mut Vec::new());
+    engine.submit(&mut std::iter::once(flush), &mut Vec::new());
     for _ in 0..Reads::DEPTH {
         end.recv_timeout(LIMIT).unwrap();
     }
@@ -126,7 +126,7 @@ fn reads_never_keep_a_flush_waiting_for_ever() {
 fn an_engine_that_is_dropped_executes_what_it_took() {
     let (disk, engine) = (disk(), SyncEngine::new(3, 1).unwrap());
     let counter = Arc::new(Counter::default());
-    let mut jobs: Vec<_> = [(VIRTIO_BLK_T_FLUSH, 0), (VIRTIO_BLK_T_IN, LARGE)]
+    let jobs: Vec<_> = [(VIRTIO_BLK_T_FLUSH, 0), (VIRTIO_BLK_T_IN, LARGE)]
         .into_iter()
         .cycle()
         .take(40)
@@ -140,7 +140,7 @@ fn an_engine_that_is_dropped_executes_what_it_took() {
         })
         .collect();
     let mut done = Vec::new();
-    engine.submit(&mut jobs, false, &mut done);
+    engine.submit(&mut jobs.into_iter(), &mut done);
     drop(engine);
     assert_eq!((counter.0.load(Ordering::SeqCst), done.len()), (40, 0));
 }
@@ -157,10 +157,8 @@ fn jobs_of_an_abandoned_queue_that_were_not_begun_are_discarded() {
     });
     let (left, kept) = (Arc::new(Counter::default()), Arc::new(Counter::default()));
     let sinks: [Arc<dyn CompletionSink>; 4] = [gate, left.clone(), kept.clone(), left.clone()];
-    let mut jobs = sinks
-        .map(|sink| job(&disk, VIRTIO_BLK_T_IN, LARGE, sink))
-        .into();
-    engine.submit(&mut jobs, false, &mut Vec::new());
+    let jobs = sinks.map(|sink| job(&disk, VIRTIO_BLK_T_IN, LARGE, sink));
+    engine.submit(&mut jobs.into_iter(), &mut Vec::new());
     assert_eq!(left.1.abandon(), 0);
     let sink: Arc<dyn CompletionSink> = left.clone();
     engine.discard(&sink);
@@ -190,9 +188,9 @@ fn what_is_in_the_page_cache_is_executed_at_once() {
     let (disk, engine) = (disk(), SyncEngine::new(1, 1).unwrap());
     let counter = Arc::new(Counter::default());
     let sink = Arc::clone(&counter) as Arc<dyn CompletionSink>;
-    let mut jobs = vec![job(&disk, VIRTIO_BLK_T_IN, 4096, sink)];
+    let jobs = vec![job(&disk, VIRTIO_BLK_T_IN, 4096, sink)];
     let mut done = Vec::new();
-    engine.submit(&mut jobs, false, &mut done);
+    engine.submit(&mut jobs.into_iter(), &mut done);
     if reads_from_page_cache() {
         assert_eq!(done, [(0, 4097)]);
         assert_eq!(counter.0.load(Ordering::SeqCst), 0);

@@ -151,8 +151,7 @@ where
             Arc::clone(sink) as Arc<dyn CompletionSink>,
         )
     };
-    let mut jobs = (0..count).map(|_| one()).collect();
-    engine.submit(&mut jobs, false, &mut Vec::new());
+    engine.submit(&mut (0..count).map(|_| one()), &mut Vec::new());
 }
 
 #[test]
@@ -248,8 +247,8 @@ fn what_is_being_tried_when_it_is_given_up_is_held_no_more() {
         done: Mutex::new(done),
     });
     let engine = SyncEngine::new(1, 1).unwrap();
-    let mut jobs = vec![job(&disk, VIRTIO_BLK_T_IN, LARGE, sink.clone())];
-    engine.submit(&mut jobs, false, &mut Vec::new());
+    let jobs = vec![job(&disk, VIRTIO_BLK_T_IN, LARGE, sink.clone())];
+    engine.submit(&mut jobs.into_iter(), &mut Vec::new());
     failure.recv_timeout(PATIENCE).unwrap();
     engine.retry(true);
     may_hold.send(()).unwrap();

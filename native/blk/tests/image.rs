@@ -99,7 +99,7 @@ fn reads_and_writes_are_at_their_offset() {
     let file = image_file(&[1; 4096]);
     let ram = guest_ram(1 << 20);
     let image = open(file.path()).unwrap();
-    image.write(&buffer(&ram, &[2; 512]), 1024).unwrap();
+    image.write(&buffer(&ram, &[2; 512]), 1024, None).unwrap();
     let target = buffer(&ram, &[0; 1024]);
     image.read(&target, 512).unwrap();
     assert_eq!(target.to_vec().unwrap(), [[1; 512], [2; 512]].concat());
@@ -112,7 +112,7 @@ fn an_image_cut_off_is_not_grown_and_counted() {
     let ram = guest_ram(1 << 20);
     let image = open(file.path()).unwrap();
     file.as_file().set_len(1024).unwrap();
-    assert!(image.write(&buffer(&ram, &[2; 512]), 1024).is_err());
+    assert!(image.write(&buffer(&ram, &[2; 512]), 1024, None).is_err());
     assert!(image.write_zeroes(1024, 512, true).is_err());
     assert!(image.discard(1024, 512).is_err());
     assert!(image.read(&buffer(&ram, &[0; 512]), 1024).is_err());

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use virtmesh_blk::{Disk, DiskOptions, Image, RangeLimits, RequestType, SyncEngine, latency_bound};
+use virtmesh_blk::{Disk, DiskOptions, Image, RequestType, SyncEngine, latency_bound};
 use virtmesh_device::{Kick, now};
 
-use crate::blk_check::check;
+use crate::blk_check::{check, poll_limit, range_limits};
 use crate::blk_failure::{FailedRequest, failed_request};
 use crate::errors;
 use crate::exceptions::Exception;
@@ -65,6 +65,8 @@ impl BlkDevice {
         queues=1,
         hold_failed=false,
         write_log=None,
+        poll_us=50,
+        poll_on_one_processor=false,
     ))]
     #[expect(clippy::too_many_arguments, reason = "Python passes them by keyword")]
     #[expect(
@@ -87,21 +89,18 @@ impl BlkDevice {
         queues: usize,
         hold_failed: bool,
         write_log: Option<PathBuf>,
+        poll_us: u32,
+        poll_on_one_processor: bool,
     ) -> PyResult<Self> {
         check(block_size, threads)?;
         let options = DiskOptions {
             serial: serial.to_owned(),
             seg_max,
             size_max,
-            discard: RangeLimits {
-                max_sectors: max_discard_sectors,
-                max_seg: max_discard_seg,
-            },
-            write_zeroes: RangeLimits {
-                max_sectors: max_write_zeroes_sectors,
-                max_seg: max_write_zeroes_seg,
-            },
+            discard: range_limits(max_discard_sectors, max_discard_seg),
+            write_zeroes: range_limits(max_write_zeroes_sectors, max_write_zeroes_seg),
             hold_failed,
+            poll: poll_limit(poll_us, poll_on_one_processor),
         };
         let image = py
             .detach(|| Image::open(&path, read_only, u64::from(block_size)))
@@ -114,10 +113,9 @@ impl BlkDevice {
         })?;
         let disk = disk.with_log(log);
         let engine = Arc::new(SyncEngine::new(threads, queues)?);
-        let device = Arc::new(virtmesh_blk::BlkDevice::new(disk, engine));
-        Ok(Self {
-            device: Mutex::new(Some(device)),
-        })
+        let device = virtmesh_blk::BlkDevice::new(disk, engine);
+        let device = Mutex::new(Some(Arc::new(device)));
+        Ok(Self { device })
     }
 
     #[getter]
@@ -330,6 +328,11 @@ impl BlkDevice {
     #[getter]
     fn malformed(&self) -> PyResult<u64> {
         Ok(self.device()?.disk().stats.malformed())
+    }
+
+    #[getter]
+    fn polls(&self) -> PyResult<[u64; 2]> {
+        Ok(self.device()?.disk().stats.polls())
     }
 
     #[getter]

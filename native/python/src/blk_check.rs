@@ -1,7 +1,10 @@
-//! Checks of what a disk is made of.
+//! What a disk is made of: checks, and limits put together.
+
+use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use virtmesh_blk::{PollLimit, RangeLimits};
 
 /// Block sizes that drivers know what to do with: powers of two, in bytes.
 const BLOCK_SIZES: std::ops::RangeInclusive<u32> = 512..=65536;
@@ -19,4 +22,20 @@ pub fn check(block_size: u32, threads: usize) -> PyResult<()> {
         return Err(PyValueError::new_err(message));
     }
     Ok(())
+}
+
+/// Limits of a request with ranges.
+pub const fn range_limits(max_sectors: u32, max_seg: u32) -> RangeLimits {
+    RangeLimits {
+        max_sectors,
+        max_seg,
+    }
+}
+
+/// How long the thread of a queue polls, in microseconds.
+pub fn poll_limit(time_us: u32, on_one_processor: bool) -> PollLimit {
+    PollLimit {
+        time: Duration::from_micros(time_us.into()),
+        on_one_processor,
+    }
 }

@@ -531,6 +531,9 @@ class BlkDevice:
 
     With `write_log`, what changes the disk is recorded in that file, begun anew or gone on with.
     Errors: ImageError for what is no log of this disk.
+
+    The thread of a queue polls its ring for `poll_us` microseconds at most before it sleeps, while
+    that wins; where this process may use one processor only, just with `poll_on_one_processor`.
     """
 
     def __new__(
@@ -550,6 +553,8 @@ class BlkDevice:
         queues: int = 1,
         hold_failed: bool = False,
         write_log: str | None = None,
+        poll_us: int = 50,
+        poll_on_one_processor: bool = False,
     ) -> Self: ...
     @property
     def capacity(self) -> int:
@@ -649,6 +654,9 @@ class BlkDevice:
     @property
     def malformed(self) -> int:
         """Chains refused before execution."""
+    @property
+    def polls(self) -> tuple[int, int]:
+        """Polls of rings that found a chain before their threads slept, and those that did not."""
     @property
     def notifications(self) -> int:
         """Notifications received by eventfd from drivers."""

@@ -75,6 +75,19 @@ impl<M: RingMemory> AvailConsumer<M> {
             // the driver's between its store and its load (`DriverQueue::should_notify`), one of us
             // sees the other.
             consumer.memory.full_fence();
+            Ok(())
+        })?;
+        self.is_waiting()
+    }
+
+    /// True if a chain is available now, whether notifications are enabled or not: [`pop`](Self::pop) returns
+    /// it. False says nothing of what the driver does next: see
+    /// [`enable_notifications`](Self::enable_notifications) before you sleep.
+    ///
+    /// # Errors
+    /// Those of [`pop`](Self::pop).
+    pub fn is_waiting(&mut self) -> Result<bool, RingError> {
+        self.guard(|consumer| {
             let waiting = match &mut consumer.ring {
                 RingFormat::Split(ring) => ring.has_available()?,
                 RingFormat::Packed(ring) => ring.has_available(),

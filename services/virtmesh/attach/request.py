@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError
 
+from virtmesh.attach.door import PACKET_LIMIT_BYTES
 from virtmesh.mmio.device import QueueEventfds
 from virtmesh_common.api.memory.v1 import handover_pb2 as pb
 from virtmesh_common.errors import (
@@ -27,8 +28,6 @@ from virtmesh_common.printable import printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-PACKET_LIMIT_BYTES = 64 << 10
-"""Largest packet (handover.proto)."""
 DESCRIPTOR_LIMIT = 128
 """Most descriptors of a packet (handover.proto)."""
 REGION_LIMIT = 8

@@ -22,6 +22,8 @@ from virtmesh_common.errors import VirtmeshError
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Iterator
 
+    from virtmesh.attach.guest_ram import Ram
+    from virtmesh.blk.request import Place
     from virtmesh.blk.shape import Shape
 
 IN, OUT = RequestType.VIRTIO_BLK_T_IN, RequestType.VIRTIO_BLK_T_OUT
@@ -129,6 +131,11 @@ class BlockDevice(ABC):
         """What the disk calls itself; may be empty."""
         return self.shape.serial
 
+    @property
+    def guest_memory(self) -> Ram | None:
+        """The guest memory of the present driver, for data that shall lie there; None: none."""
+        return None
+
     @abstractmethod
     async def begin(self, request: BlkReq, operation: Operation) -> None:
         """Give a request to the device, as soon as there is a slot for it.
@@ -187,6 +194,24 @@ class BlockDevice(ABC):
         """
         await self.run([BlkReq(OUT, self._sector(block_id), out=memoryview(buf))])
 
+    async def read_blocks(self, offset: int, into: memoryview, place: Place | None) -> None:
+        """Read whole blocks of a long stream into memory that may lie in guest memory.
+
+        The device may write there until this ends: it must not be cancelled.
+        Errors: PastEnd; Unaligned; as `run`.
+        """
+        self._check_blocks(offset, len(into))
+        requests = (
+            BlkReq(
+                IN,
+                (offset + start) // SECTOR,
+                into=into[start:stop],
+                place=place and place.behind(start),
+            )
+            for start, stop in split(0, len(into), self.request_size_max)
+        )
+        await self.run(requests, bulk=True)
+
     async def read(self, offset: int, length: int, *, bulk: bool = False) -> memoryview:
         """Read a range. Errors: PastEnd; as `run`."""
         self.check_range(offset, length)
@@ -207,24 +232,30 @@ class BlockDevice(ABC):
         await asyncio.shield(self.begin_write(offset, data))
 
     def begin_write(
-        self, offset: int, data: memoryview | bytes | bytearray, *, bulk: bool = False
+        self,
+        offset: int,
+        data: memoryview | bytes | bytearray,
+        *,
+        bulk: bool = False,
+        place: Place | None = None,
     ) -> asyncio.Task[None]:
         """Begin to write a range; the task ends with the write, and must not be cancelled.
 
+        `place` is where the data lies, if that is guest memory.
         Writes of the same blocks are carried out in the order in which they begin.
         Errors: BlockReadOnly; PastEnd. Of the task: as `run`.
         """
-        self._check_writable()
+        self.check_writable()
         view = memoryview(data).cast("B")
         self.check_range(offset, len(view))
-        return self._change(self._write(offset, view, bulk=bulk))
+        return self._change(self._write(offset, view, place, bulk=bulk))
 
     async def discard(self, offset: int, length: int) -> None:
         """Discard a range of whole blocks. Its content is undefined afterwards.
 
         Errors: BlockReadOnly; BlockUnsupported; Unaligned; PastEnd; as `run`.
         """
-        self._check_writable()
+        self.check_writable()
         if not self.discard_size_max:
             raise BlockUnsupported(f"{self.name} has no discard")
         kind = RequestType.VIRTIO_BLK_T_DISCARD
@@ -235,7 +266,7 @@ class BlockDevice(ABC):
 
         Errors: as `discard`.
         """
-        self._check_writable()
+        self.check_writable()
         if not self.write_zeroes_size_max:
             raise BlockUnsupported(f"{self.name} has no write-zeroes")
         kind = RequestType.VIRTIO_BLK_T_WRITE_ZEROES
@@ -264,14 +295,16 @@ class BlockDevice(ABC):
         if not task.cancelled():
             task.exception()
 
-    async def _write(self, offset: int, view: memoryview, *, bulk: bool) -> None:
+    async def _write(
+        self, offset: int, view: memoryview, place: Place | None, *, bulk: bool
+    ) -> None:
         """Write a range. Of blocks that are written in part, the rest is read first."""
         if not view:
             return
         first, end = self._blocks_around(offset, len(view))
         async with self._order.ranges.hold(first, end):
             edges = await self._merge_edges(offset, view) if end - first > len(view) else {}
-            await self.run(self._write_requests(offset, view, edges), bulk=bulk)
+            await self.run(self._write_requests(offset, view, edges, place), bulk=bulk)
 
     async def _merge_edges(self, offset: int, view: memoryview) -> dict[int, memoryview]:
         """Return the blocks that a write covers in part, as they will be, by their offset."""
@@ -284,7 +317,11 @@ class BlockDevice(ABC):
         return edges
 
     def _write_requests(
-        self, offset: int, view: memoryview, edges: dict[int, memoryview]
+        self,
+        offset: int,
+        view: memoryview,
+        edges: dict[int, memoryview],
+        place: Place | None,
     ) -> Iterator[BlkReq]:
         """Make the requests of a write: the blocks at its edges, and the whole ones between."""
         for at, block in edges.items():
@@ -292,7 +329,12 @@ class BlockDevice(ABC):
         first = offset + -offset % self.block_size
         end = offset + len(view)
         for start, stop in split(first, end - end % self.block_size, self.request_size_max):
-            yield BlkReq(OUT, start // SECTOR, out=view[start - offset : stop - offset])
+            yield BlkReq(
+                OUT,
+                start // SECTOR,
+                out=view[start - offset : stop - offset],
+                place=place and place.behind(start - offset),
+            )
 
     async def _change_range(
         self, offset: int, length: int, kind: RequestType, size_max: int, flags: int = 0
@@ -338,7 +380,7 @@ class BlockDevice(ABC):
                 block_size_bytes=self.block_size,
             )
 
-    def _check_writable(self) -> None:
+    def check_writable(self) -> None:
         """Refuse to change a read-only disk."""
         if self.read_only:
             raise BlockReadOnly(f"{self.name} is read-only")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from virtmesh.blk.block_device import BlockDevice
 from virtmesh.blk.cause import explain
 from virtmesh.blk.limits import read_limits
-from virtmesh.blk.request import SLOTS_MAX, BlkReq, BlkResp, Slot, make_slots
+from virtmesh.blk.request import SLOTS_MAX, BlkReq, BlkResp, Slot, make_slots, segments
 from virtmesh.blk.shape import Shape
 from virtmesh.drivers.interrupt_mode import InterruptMode
 from virtmesh.drivers.pool import Pool
@@ -284,11 +284,14 @@ class VirtIOBlk(VirtIODriver, BlockDevice):
         _copy_in(ram, slot.head, request.encode())
         _copy_in(ram, slot.status, bytes([BlkResp.UNWRITTEN]))
         readable, writable = [slot.head], [slot.status]
+        lies = request.place is not None and request.place.ram is ram
+        data = request.place.address if request.place and lies else slot.data
         if request.out is not None:
-            _copy_in(ram, (slot.data, len(request.out)), request.out)
-            readable += slot.segments(len(request.out), self._segment_size)
+            if not lies:
+                _copy_in(ram, (data, len(request.out)), request.out)
+            readable += segments(data, len(request.out), self._segment_size)
         if request.into is not None:
-            writable = slot.segments(len(request.into), self._segment_size) + writable
+            writable = segments(data, len(request.into), self._segment_size) + writable
         token = slot.queue.add(readable, writable)
         if token is None:
             raise RingCorrupt(f"queue {slot.queue.index} of {self.name} has no room for a slot")
@@ -304,6 +307,9 @@ class VirtIOBlk(VirtIODriver, BlockDevice):
         if written < len(into) + BlkResp.SIZE:
             # What lies behind the written bytes is left over from an earlier request (2.6.8.2).
             raise BlockIOError(f"the disk wrote {written} bytes of {len(into) + BlkResp.SIZE}")
+        place = done.request.place
+        if place is not None and place.ram is self.bus.ram:
+            return
         with self.bus.ram.view(slot.data, len(into)) as data:
             into[:] = data
 

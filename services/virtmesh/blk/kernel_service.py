@@ -14,21 +14,27 @@ from typing import TYPE_CHECKING, Any
 
 from virtmesh.blk.block_device import BlockDevice
 from virtmesh.blk.data_room import DataRoom, Share
+from virtmesh.blk.files.copies import FileExport, FileImport, open_window
+from virtmesh.blk.files.door import FileDoors
+from virtmesh.blk.files.thread import FileThread
 from virtmesh.blk.lasting import LastingDisk, Patience, PatientDisk
 from virtmesh.blk.read_stream import FLOOR, ReadStream
 from virtmesh.blk.write_stream import WriteStream
 from virtmesh.kinds.service import wrong_kind
 from virtmesh.rpc.budgets import account
+from virtmesh.rpc.strangers import close_all
 from virtmesh_common.api.kernel.v1 import block_device_pb2 as pb
 from virtmesh_common.api.kernel.v1 import block_device_pb2_grpc
-from virtmesh_common.errors import BadStream
+from virtmesh_common.blk.errors import FileNotTaken
+from virtmesh_common.errors import BadStream, LimitReached
 from virtmesh_common.retry import of_milliseconds
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
 
     import grpc.aio
 
+    from virtmesh.blk.files.window import Window
     from virtmesh.kinds.service import FindDriver
 
 
@@ -44,6 +50,7 @@ class BlockDeviceService(block_device_pb2_grpc.BlockDeviceServiceServicer):
         self._drivers = find
         self._disks: dict[str, LastingDisk] = {}
         self._room: DataRoom | None = None
+        self._doors = FileDoors()
 
     @asynccontextmanager
     async def _transfer(
@@ -67,8 +74,13 @@ class BlockDeviceService(block_device_pb2_grpc.BlockDeviceServiceServicer):
         """Add the service to a server."""
         block_device_pb2_grpc.add_BlockDeviceServiceServicer_to_server(self, server)
 
+    def listen(self, addresses: Iterable[str]) -> None:
+        """Take files at sockets beside those of the service."""
+        self._doors.listen(addresses)
+
     def end_streams(self) -> None:
         """Let no call wait for a disk any more. Every call ends by itself."""
+        self._doors.close()
         for disk in self._disks.values():
             disk.stop()
 
@@ -114,8 +126,49 @@ class BlockDeviceService(block_device_pb2_grpc.BlockDeviceServiceServicer):
         header = await account().receive(partial(_take_header, request_iterator))
         disk = await self._find(header.device, header.retry_for_ms)
         async with self._transfer(header.device) as (room, share):
-            stream = WriteStream(disk, room, share, header.offset_bytes, context)
-            await stream.run(request_iterator)
+            offset = header.offset_bytes
+            await WriteStream(disk, room, share, offset, request_iterator, context).run()
+
+    async def Import(  # type: ignore[override]  # as for Read
+        self, request: pb.ImportRequest, context: Any
+    ) -> None:
+        """Write a range from a file that was handed over, and report what is written."""
+        async with self._copy(request, writes=True) as (disk, room, share, file, window):
+            await FileImport(disk, room, share, request, file, window, context).run()
+
+    async def Export(  # type: ignore[override]  # as for Read
+        self, request: pb.ExportRequest, context: Any
+    ) -> None:
+        """Read a range into a file that was handed over, and report what is in it."""
+        async with self._copy(request, writes=False) as (disk, _, share, file, window):
+            await FileExport(disk, share, request, file, window, context).run()
+
+    @asynccontextmanager
+    async def _copy(
+        self, request: pb.ImportRequest | pb.ExportRequest, *, writes: bool
+    ) -> AsyncIterator[tuple[BlockDevice, DataRoom, Share, FileThread, Window]]:
+        """Take the file of a copy, and the disk and the memory that it needs.
+
+        `writes` says that the disk is written. Errors: FileNotTaken; FileFailed; LimitReached;
+        PastEnd; BlockReadOnly; those of `_find`.
+        """
+        file = take_file(self._doors, request.ticket)
+        try:
+            disk = await self._find(request.device, request.retry_for_ms)
+            disk.check_range(request.offset_bytes, request.length_bytes)
+            if writes:
+                disk.check_writable()
+            async with self._transfer(request.device) as (room, share):
+                end = request.file_offset_bytes + request.length_bytes
+                await file.check(writable=not writes, end=end)
+                window = await open_window(disk, room, share)
+                try:
+                    yield disk, room, share, file, window
+                finally:
+                    file.end()  # First: then it touches the window no more.
+                    window.close()
+        finally:
+            file.end()
 
     async def Flush(self, request: pb.FlushRequest, context: Any) -> pb.FlushResponse:
         """Make every completed write durable."""
@@ -136,6 +189,17 @@ class BlockDeviceService(block_device_pb2_grpc.BlockDeviceServiceServicer):
         disk = await self._find(request.device, request.retry_for_ms)
         await disk.write_zeroes(request.offset_bytes, request.length_bytes, unmap=request.unmap)
         return pb.WriteZeroesResponse()
+
+
+def take_file(doors: FileDoors, ticket: str) -> FileThread:
+    """Take the file of a ticket, for the client of this call. Errors: FileNotTaken."""
+    descriptor = doors.claim(ticket)
+    try:
+        hold = account().hold("files")
+    except LimitReached as error:
+        close_all((descriptor,))
+        raise FileNotTaken(error.message) from error
+    return FileThread(descriptor, hold.give)
 
 
 def as_disk(name: str, driver: object) -> BlockDevice:

@@ -43,6 +43,7 @@ from virtmesh_common.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from virtmesh.attach.guest_ram import Ram
     from virtmesh.kinds.service import DriverOfDevice
 
 
@@ -120,6 +121,11 @@ class PatientDisk(BlockDevice):
     def shape(self) -> Shape:
         """What the disk is, or was before it went away."""
         return self._disk.shape
+
+    @property
+    def guest_memory(self) -> Ram | None:
+        """The guest memory of its driver; None once that has failed."""
+        return self._driver.bus.ram if not self._driver.failed.done() else None
 
     def operation(self, *, bulk: bool) -> PatientOperation:
         """Make the record of an operation."""

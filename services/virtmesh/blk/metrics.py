@@ -47,6 +47,13 @@ FAILURES = counter(
     "type",
     "cause",
 )
+POLLS = counter(
+    "virtmesh_blk_polls",
+    "Polls of a ring before its thread sleeps (--poll-us), by outcome: won if they found a request,"
+    " else lost.",
+    "polls",
+    "outcome",
+)
 IMAGE_TROUBLE = gauge(
     "virtmesh_blk_image_trouble",
     "1 while the image is deleted, replaced, cut off or used by a loop device.",
@@ -93,6 +100,8 @@ def blk_metrics(model: BlkModel) -> Iterable[Metric]:
         for kind, causes in sorted(disk.failure_counts().items())
         for cause, count in causes.items()
     )
+    won, lost = disk.polls
+    yield POLLS.of([(("won",), won), (("lost",), lost)])
     yield IMAGE_TROUBLE.one(bool(model.watch.trouble))
     yield IN_FLIGHT.one(disk.in_flight)
     yield HELD.one(disk.held)

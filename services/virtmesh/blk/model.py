@@ -89,6 +89,8 @@ class BlkModel:
             queues=options.queues,
             hold_failed=options.on_error == "stop",
             write_log=str(options.write_log) if options.write_log else None,
+            poll_us=options.poll_limit_us,
+            poll_on_one_processor=options.poll_us is not None,
         )
         self.watch = ImageWatch(self.disk, options.image, read_only=options.read_only)
         """Reports failures and trouble with the image, once it is started."""

@@ -16,6 +16,8 @@ from virtmesh.blk.settings import (
     OFFERED,
     OFFERED_WRITABLE,
     ON_ERROR,
+    POLL_US,
+    POLL_US_MAX,
     SEG_MAX,
     SIZE_MAX,
     BlkOptions,
@@ -119,6 +121,14 @@ OPTIONS = (
         type=click.Path(path_type=Path),
         help="Record every write, discard and flush in this file, for `virtmesh blk"
         " powerloss-check`. Begins a new file, or goes on with one of this disk.",
+    ),
+    click.Option(
+        ["--poll-us"],
+        type=click.IntRange(0, POLL_US_MAX),
+        help="Microseconds for which the thread of a queue polls its ring before it sleeps, at"
+        " most, while that wins; 0: never. Given, it polls even if the service may use one"
+        " processor only: the driver may have another one."
+        f"  [default: {POLL_US}, with two processors or more]",
     ),
     without_option(OFFERED | OFFERED_WRITABLE, BlkFeature),
     quirks_option(QUIRKS),

@@ -24,7 +24,7 @@ from virtmesh_common.blk.spec import SECTOR, RequestStatus, RequestType
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from virtmesh.attach.guest_ram import PageAllocator
+    from virtmesh.attach.guest_ram import PageAllocator, Ram
     from virtmesh.virtio.queue import Buffer, VirtQueue
 
 SLOTS_MAX = 32
@@ -39,6 +39,18 @@ WRITE_ZEROES_FLAG_UNMAP = 1
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where data lies in the guest memory of a driver: its RAM, and the guest address there."""
+
+    ram: Ram
+    address: int
+
+    def behind(self, size: int) -> Place:
+        """Return the place so many bytes further on."""
+        return Place(self.ram, self.address + size)
+
+
+@dataclass(frozen=True)
 class BlkReq:
     """The head of struct virtio_blk_req (type, reserved, sector; 5.2.6), and the caller's data."""
 
@@ -48,6 +60,8 @@ class BlkReq:
     """Bytes that go to the disk."""
     into: memoryview | None = None
     """Memory for the bytes that come from the disk."""
+    place: Place | None = None
+    """Where the data lies, if that is guest memory: a driver that has this RAM copies nothing."""
 
     SIZE = _HEADER.size
 
@@ -119,9 +133,10 @@ class Slot:
     FRAME_SIZE = 32
     """Room for BlkReq and BlkResp, in bytes."""
 
-    def segments(self, length: int, size: int) -> list[Buffer]:
-        """Return the data as segments of at most `size` bytes."""
-        return [(self.data + start, min(size, length - start)) for start in range(0, length, size)]
+
+def segments(address: int, length: int, size: int) -> list[Buffer]:
+    """Return data at a guest address as segments of at most `size` bytes."""
+    return [(address + start, min(size, length - start)) for start in range(0, length, size)]
 
 
 def make_slots(

@@ -69,6 +69,7 @@ class BlockAdmin(block_pb2_grpc.BlockAdminServiceServicer):
             on_error=model.options.on_error,
             held_requests=model.disk.held,
             write_log=str(model.options.write_log or ""),
+            poll_us=model.options.poll_limit_us,
         )
 
     async def Resize(

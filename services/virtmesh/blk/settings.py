@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 ON_ERROR = ("report", "stop")
 """What is done with a request that the storage fails: complete it so, or hold it and try again."""
+POLL_US = 50
+"""Default of poll_us."""
+POLL_US_MAX = 1000
 SEG_MAX = 126
 """Default of seg_max: with a header and a status byte, 128 descriptors."""
 SIZE_MAX = 1 << 20
@@ -41,7 +44,9 @@ class BlkOptions:
 
     `size_max` and `seg_max` limit a segment and the number of segments of a request; `without` has
     the bits of features that it does not offer; `on_error` is one of ON_ERROR; `write_log` is the
-    file that records what changes the disk.
+    file that records what changes the disk. `poll_us` is how long the thread of a queue polls its
+    ring before it sleeps, at most, and 0 turns that off; None is POLL_US, but where the service may
+    use one processor only it does not poll.
     """
 
     image: Path
@@ -56,3 +61,9 @@ class BlkOptions:
     without: int = 0
     on_error: str = ON_ERROR[0]
     write_log: Path | None = None
+    poll_us: int | None = None
+
+    @property
+    def poll_limit_us(self) -> int:
+        """How long the thread of a queue polls before it sleeps, at most, in microseconds."""
+        return POLL_US if self.poll_us is None else self.poll_us

@@ -19,6 +19,7 @@ from virtmesh.kernel.gateway import NONE, Answer, Gateway
 from virtmesh.kernel.gathering import Gathering
 from virtmesh.kernel.service import KernelService
 from virtmesh.kinds import all_kinds, broken_kinds
+from virtmesh.kinds.service import ListeningService
 from virtmesh.rpc.budgets import account
 from virtmesh.rpc.locks import NO_LOCKS, Locks
 from virtmesh.rpc.server import GRACE_SECONDS, Scope, Server, catch_signals
@@ -186,6 +187,8 @@ class FrontDoor:
         )
         for of_kind in self._of_kinds:
             of_kind.add_to(grpc)
+            if isinstance(of_kind, ListeningService):
+                of_kind.listen(self._serving.listen)
         for name, why in broken_kinds().items():
             log.warning("a kind of device can't be used", kind=name, why=why)
         if self._serving.metrics:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from virtmesh_common.errors import WrongKind
 from virtmesh_common.time_limit import time_limit
@@ -26,6 +26,17 @@ class KindService(Protocol):
 
     def end_streams(self) -> None:
         """End the calls that have no end of their own: the server stops."""
+
+
+@runtime_checkable
+class ListeningService(KindService, Protocol):
+    """One that takes more than calls: it has sockets of its own, beside those of the server."""
+
+    def listen(self, addresses: Iterable[str]) -> None:
+        """Listen, before the server gives its rights up; `addresses` are the server's.
+
+        What it listens at ends with `end_streams`.
+        """
 
 
 DeviceServiceFactory = Callable[[Any], KindService]

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 FREE = frozenset(("/grpc.health.v1.Health/Check",))
 """Methods that are always answered: who watches over a service must not take it for dead."""
 TRANSFERS = frozenset(
-    f"/virtmesh.kernel.v1.BlockDeviceService/{method}" for method in ("Read", "Write")
+    f"/virtmesh.kernel.v1.BlockDeviceService/{method}"
+    for method in ("Read", "Write", "Export", "Import")
 )
 """Streams that the budget of transfers bounds, in place of that of streams."""
 FREE_CROWD = 256

@@ -16,7 +16,8 @@ from virtmesh_native import close_later
 from tests.support.frozen_fuse import frozen_fuse
 from tests.support.handover import Driver, Fill, add_doorbell, add_region, connected, good, memfd
 from tests.support.lingering import SOON, Lingering, lingering_sockets
-from virtmesh.attach.server import UNREAD_LIMIT, HandoverServer
+from virtmesh.attach.door import UNREAD_LIMIT
+from virtmesh.attach.server import HandoverServer
 from virtmesh_common.api.memory.v1 import handover_pb2 as pb
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.handover import PAGE, Driver, add_region, connected, good, memfd
+from virtmesh.attach.door import PENDING_LIMIT
 from virtmesh.attach.memory_limit import GUEST_MEMORY_MAX
-from virtmesh.attach.server import PENDING_LIMIT, HandoverServer
+from virtmesh.attach.server import HandoverServer
 from virtmesh.rpc.unix_listener import ACCEPTED_AT_ONCE, ACCEPTED_PER_SECOND
 from virtmesh_common.api.memory.v1 import handover_pb2 as pb
 from virtmesh_common.errors import MemoryMissing

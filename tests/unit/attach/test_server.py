@@ -26,7 +26,8 @@ from tests.support.handover import (
     open_descriptors,
     tells_semaphores,
 )
-from virtmesh.attach.request import DESCRIPTOR_LIMIT, PACKET_LIMIT_BYTES
+from virtmesh.attach.door import PACKET_LIMIT_BYTES
+from virtmesh.attach.request import DESCRIPTOR_LIMIT
 from virtmesh.attach.server import HandoverServer
 from virtmesh.mmio.inflight_logs import logs_size, make_logs
 from virtmesh_common.api.memory.v1 import handover_pb2 as pb

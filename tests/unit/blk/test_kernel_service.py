@@ -14,8 +14,8 @@ from tests.support.found_drivers import FoundDriver
 from tests.support.scripted_blk import driving
 from virtmesh.blk.kernel_service import BlockDeviceService
 from virtmesh.blk.limits import DATA_MAX
+from virtmesh.blk.ordered_write import WRITE_AHEAD
 from virtmesh.blk.read_stream import FLOOR, MESSAGES, WINDOW_MAX
-from virtmesh.blk.write_stream import WRITE_AHEAD
 from virtmesh.testing.scripted_disk import ScriptedDisk
 from virtmesh_common.api.kernel.v1 import block_device_pb2 as pb
 from virtmesh_common.blk import spec as blk

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from virtmesh_client.atomic_file import HOLE_BYTES, data_runs, new_file
+from virtmesh_client.atomic_file import new_file
 from virtmesh_client.blk.transfer import account
 from virtmesh_client.streams import file_pieces, pieces, remaining
 from virtmesh_common.errors import DeviceLost
 from virtmesh_common.sizes import CHUNK_LIMIT_BYTES
+from virtmesh_common.sparse import HOLE_BYTES, data_runs
 
 
 class Broken(Exception):

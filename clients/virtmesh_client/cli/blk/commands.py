@@ -58,6 +58,7 @@ def info(settings: Settings, device: str, retry_for: float) -> None:
             ("serial", disk.serial or "-"),
             ("cache", "write-back" if disk.write_back else "write-through"),
             ("queues", disk.queues),
+            ("polling", f"at most {disk.poll_us} us" if disk.poll_us else "never"),
             ("largest request", spell_size(disk.request_size_max_bytes)),
             ("image", f"{disk.image.path} ({allocated} allocated)"),
             *([("image trouble", disk.image.trouble)] if disk.image.trouble else []),

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 JSON_READ_LIMIT = 16 << 20
 """Limit of a read with --json, which keeps all data in memory."""
+no_digest_option = click.option(
+    "--no-digest", is_flag=True, help="Do not compute the SHA-256 of the data: it takes longest."
+)
+"""Option of copies."""
 
 
 def open_output() -> BinaryIO:
@@ -44,16 +48,17 @@ def report(
         "bytes": copy.bytes,
         "seconds": round(copy.seconds, 6),
         "bytes_per_second": round(copy.bytes_per_second),
-        "sha256": copy.sha256,
+        "sha256": copy.sha256 or None,
         "verified": copy.verified,
     }
     if settings.json and not error:
         show_json(facts)
     elif not settings.quiet and not (settings.json and error):
         checked = ", read back and compared" if copy.verified else ""
+        digest = f", sha256 {copy.sha256}" if copy.sha256 else ""
         say(
             f"{device}: {verb} {copy.bytes} bytes in {copy.seconds:.2f} s"
-            f" ({spell_size(copy.bytes_per_second)}/s), sha256 {copy.sha256}{checked}",
+            f" ({spell_size(copy.bytes_per_second)}/s){digest}{checked}",
             err=error,
         )
 
@@ -64,6 +69,7 @@ def report(
 @click.option("--offset", type=SIZE, default=0, help="First byte on the disk.")
 @click.option("--verify", is_flag=True, help="Read the data back and compare it.")
 @click.option("--no-flush", is_flag=True, help="Do not flush at the end.")
+@no_digest_option
 @click.option(
     "--format",
     "as_format",
@@ -80,6 +86,7 @@ def import_(
     offset: int,
     verify: bool,
     no_flush: bool,
+    no_digest: bool,
     as_format: str | None,
     retry_for: float,
 ) -> None:
@@ -94,6 +101,7 @@ def import_(
             offset,
             verify=verify,
             flush=not no_flush,
+            digest=not no_digest,
             retry_for=retry_for,
         )
 
@@ -128,6 +136,7 @@ def _import(
     *,
     verify: bool,
     flush: bool,
+    digest: bool,
     retry_for: float,
 ) -> None:
     """Copy an open file to a disk."""
@@ -140,6 +149,7 @@ def _import(
             offset=offset,
             flush=flush,
             verify=verify,
+            digest=digest,
             progress=progress,
             retry_for=retry_for,
         )
@@ -152,6 +162,7 @@ def _import(
 @click.option("--offset", type=SIZE, default=0, help="First byte on the disk.")
 @click.option("--length", type=SIZE, help="Number of bytes  [default: to the end]")
 @click.option("-f", "--force", is_flag=True, help="Replace FILE if it exists.")
+@no_digest_option
 @retry_option
 @common
 @click.pass_obj
@@ -162,6 +173,7 @@ def export(
     offset: int,
     length: int | None,
     force: bool,
+    no_digest: bool,
     retry_for: float,
 ) -> None:
     """Copy a disk to FILE. If FILE is -, copy to standard output.
@@ -180,6 +192,7 @@ def export(
                 offset=offset,
                 length=length,
                 overwrite=force,
+                digest=not no_digest,
                 progress=progress,
                 retry_for=retry_for,
             )

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::NamedTempFile;
-use virtmesh_blk::{BlkDevice, Disk, DiskOptions, Image, RangeLimits, SyncEngine};
+use virtmesh_blk::{BlkDevice, Disk, DiskOptions, Image, PollLimit, RangeLimits, SyncEngine};
 use virtmesh_device::{EventFd, Interrupt, Kick};
 use virtmesh_ring::{DriverQueue, GuestRam, QueueConfig, RegionSpec, Segment};
 
@@ -85,6 +85,10 @@ pub fn options() -> DiskOptions {
         discard: limits,
         write_zeroes: limits,
         hold_failed: false,
+        poll: PollLimit {
+            time: Duration::from_micros(50),
+            on_one_processor: false,
+        },
     }
 }
 

@@ -69,6 +69,13 @@ impl Interrupt {
         hit.is_some()
     }
 
+    /// True while a fault is ordered that keeps a queue from being looked at when it is notified.
+    #[must_use]
+    pub fn may_miss_notifications(&self) -> bool {
+        let kinds = FaultKind::LostNotification.bit() | FaultKind::StuckQueue.bit();
+        self.faults().are_ordered(kinds)
+    }
+
     /// Ask how many chains may be taken from a queue at once, of `most`: one by one where a fault may
     /// get it stuck. None once it is stuck.
     #[must_use]

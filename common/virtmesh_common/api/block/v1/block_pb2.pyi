@@ -52,6 +52,7 @@ class GetInfoResponse(_message.Message):
     ON_ERROR_FIELD_NUMBER: _builtins.int
     HELD_REQUESTS_FIELD_NUMBER: _builtins.int
     WRITE_LOG_FIELD_NUMBER: _builtins.int
+    POLL_US_FIELD_NUMBER: _builtins.int
     capacity_bytes: _builtins.int
     """Capacity in bytes."""
     block_size_bytes: _builtins.int
@@ -78,6 +79,10 @@ class GetInfoResponse(_message.Message):
     """Requests that are held."""
     write_log: _builtins.str
     """The file that records what changes the disk; empty for a disk that records nothing."""
+    poll_us: _builtins.int
+    """How long the thread of a queue polls its ring before it sleeps, at most, in microseconds; 0 if it
+    never does.
+    """
     def __init__(
         self,
         *,
@@ -92,10 +97,11 @@ class GetInfoResponse(_message.Message):
         on_error: _builtins.str = ...,
         held_requests: _builtins.int = ...,
         write_log: _builtins.str = ...,
+        poll_us: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated_bytes", b"allocated_bytes", "block_size_bytes", b"block_size_bytes", "capacity_bytes", b"capacity_bytes", "config_generation", b"config_generation", "held_requests", b"held_requests", "image_path", b"image_path", "image_trouble", b"image_trouble", "on_error", b"on_error", "read_only", b"read_only", "serial", b"serial", "write_log", b"write_log"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated_bytes", b"allocated_bytes", "block_size_bytes", b"block_size_bytes", "capacity_bytes", b"capacity_bytes", "config_generation", b"config_generation", "held_requests", b"held_requests", "image_path", b"image_path", "image_trouble", b"image_trouble", "on_error", b"on_error", "poll_us", b"poll_us", "read_only", b"read_only", "serial", b"serial", "write_log", b"write_log"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -400,3 +400,137 @@ class WriteZeroesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WriteZeroesResponse: _TypeAlias = WriteZeroesResponse  # noqa: Y015
+
+@_typing.final
+class ImportRequest(_message.Message):
+    """ImportRequest asks for a range to be copied from a file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEVICE_FIELD_NUMBER: _builtins.int
+    OFFSET_BYTES_FIELD_NUMBER: _builtins.int
+    LENGTH_BYTES_FIELD_NUMBER: _builtins.int
+    TICKET_FIELD_NUMBER: _builtins.int
+    FILE_OFFSET_BYTES_FIELD_NUMBER: _builtins.int
+    RETRY_FOR_MS_FIELD_NUMBER: _builtins.int
+    device: _builtins.str
+    """Name of the device."""
+    offset_bytes: _builtins.int
+    """First byte of the disk."""
+    length_bytes: _builtins.int
+    """Number of bytes."""
+    ticket: _builtins.str
+    """The ticket of the file. It is good for one call."""
+    file_offset_bytes: _builtins.int
+    """First byte in the file."""
+    retry_for_ms: _builtins.int
+    """Longest time to wait for a disk that is away, in milliseconds: its service has died, or has not
+    come up yet. Requests that it had then begin again when it is back. 0: do not wait, and fail with
+    DEVICE_NOT_READY or DEVICE_LOST at once. More than an hour counts as an hour.
+    """
+    def __init__(
+        self,
+        *,
+        device: _builtins.str = ...,
+        offset_bytes: _builtins.int = ...,
+        length_bytes: _builtins.int = ...,
+        ticket: _builtins.str = ...,
+        file_offset_bytes: _builtins.int = ...,
+        retry_for_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "file_offset_bytes", b"file_offset_bytes", "length_bytes", b"length_bytes", "offset_bytes", b"offset_bytes", "retry_for_ms", b"retry_for_ms", "ticket", b"ticket"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportRequest: _TypeAlias = ImportRequest  # noqa: Y015
+
+@_typing.final
+class ImportResponse(_message.Message):
+    """ImportResponse reports progress."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WRITTEN_BYTES_FIELD_NUMBER: _builtins.int
+    written_bytes: _builtins.int
+    """Bytes written so far, counted without gaps from the offset of the request."""
+    def __init__(
+        self,
+        *,
+        written_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["written_bytes", b"written_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportResponse: _TypeAlias = ImportResponse  # noqa: Y015
+
+@_typing.final
+class ExportRequest(_message.Message):
+    """ExportRequest asks for a range to be copied to a file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEVICE_FIELD_NUMBER: _builtins.int
+    OFFSET_BYTES_FIELD_NUMBER: _builtins.int
+    LENGTH_BYTES_FIELD_NUMBER: _builtins.int
+    TICKET_FIELD_NUMBER: _builtins.int
+    FILE_OFFSET_BYTES_FIELD_NUMBER: _builtins.int
+    RETRY_FOR_MS_FIELD_NUMBER: _builtins.int
+    device: _builtins.str
+    """Name of the device."""
+    offset_bytes: _builtins.int
+    """First byte of the disk."""
+    length_bytes: _builtins.int
+    """Number of bytes."""
+    ticket: _builtins.str
+    """The ticket of the file. It is good for one call."""
+    file_offset_bytes: _builtins.int
+    """First byte in the file."""
+    retry_for_ms: _builtins.int
+    """Longest time to wait for a disk that is away, in milliseconds: its service has died, or has not
+    come up yet. Requests that it had then begin again when it is back. 0: do not wait, and fail with
+    DEVICE_NOT_READY or DEVICE_LOST at once. More than an hour counts as an hour.
+    """
+    def __init__(
+        self,
+        *,
+        device: _builtins.str = ...,
+        offset_bytes: _builtins.int = ...,
+        length_bytes: _builtins.int = ...,
+        ticket: _builtins.str = ...,
+        file_offset_bytes: _builtins.int = ...,
+        retry_for_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "file_offset_bytes", b"file_offset_bytes", "length_bytes", b"length_bytes", "offset_bytes", b"offset_bytes", "retry_for_ms", b"retry_for_ms", "ticket", b"ticket"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportRequest: _TypeAlias = ExportRequest  # noqa: Y015
+
+@_typing.final
+class ExportResponse(_message.Message):
+    """ExportResponse reports progress."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    READ_BYTES_FIELD_NUMBER: _builtins.int
+    read_bytes: _builtins.int
+    """Bytes that are in the file so far, counted without gaps from the offset of the request."""
+    def __init__(
+        self,
+        *,
+        read_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["read_bytes", b"read_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportResponse: _TypeAlias = ExportResponse  # noqa: Y015

@@ -62,6 +62,16 @@ class BlockDeviceServiceStub(object):
                 request_serializer=virtmesh_dot_kernel_dot_v1_dot_block__device__pb2.WriteRequest.SerializeToString,
                 response_deserializer=virtmesh_dot_kernel_dot_v1_dot_block__device__pb2.WriteResponse.FromString,
                 _registered_method=True)
+        self.Import = channel.unary_stream(
+                '/virtmesh.kernel.v1.BlockDeviceService/Import',
+                request_serializer=virtmesh_dot_kernel_dot_v1_dot_block__device__pb2.ImportRequest.SerializeToString,
+                response_deserializer=virtmesh_dot_kernel_dot_v1_dot_block__device__pb2.ImportResponse.FromString,
+                _registered_method=True)
+        self.Export = channel.unary_stream(
+                '/virtmesh.kernel.v1.BlockDeviceService/Export',
+                request_serializer=virtmesh_dot_kernel_dot_v1_dot_block__device__pb2.ExportRequest.SerializeToString,
+                response_deserializer=virtmesh_dot_kernel_dot_v1_dot_block__device__pb2.ExportResponse.FromString,
+                _registered_method=True)
         self.Flush = channel.unary_unary(
                 '/virtmesh.kernel.v1.BlockDeviceService/Flush',
                 request_serializer=virtmesh_dot_kernel_dot_v1_dot_block__device__pb2.FlushRequest.SerializeToString,
@@ -120,6 +130,29 @@ class BlockDeviceServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Import(self, request, context):
+        """Import writes a range from a file of this host, which the caller has handed over for a ticket
+        (file_handover.proto): its bytes do not travel through gRPC. Responses report progress; the last
+        one covers all of it. After an error the bytes in its metadata ("written_bytes") are written, and
+        what follows them may be written in part.
+        Errors: as Write, but of the stream. FAILED_PRECONDITION/FILE_NOT_TAKEN when nothing was handed
+        over for the ticket, the file is none that is taken, or too many files are in use: nothing was
+        moved, and Write does the same. ABORTED/FILE_FAILED when the file could not be read, or has
+        become shorter: "errno" is in the metadata.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Export(self, request, context):
+        """Export reads a range into a file of this host, handed over as for Import. The file must be open
+        for reading and writing, as long as what is written to it, and have no data there: blocks of
+        zeroes are not written. Errors: as Read and Import.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Flush(self, request, context):
         """Flush makes every completed write durable.
         """
@@ -160,6 +193,16 @@ def add_BlockDeviceServiceServicer_to_server(servicer, server):
                     servicer.Write,
                     request_deserializer=virtmesh_dot_kernel_dot_v1_dot_block__device__pb2.WriteRequest.FromString,
                     response_serializer=virtmesh_dot_kernel_dot_v1_dot_block__device__pb2.WriteResponse.SerializeToString,
+            ),
+            'Import': grpc.unary_stream_rpc_method_handler(
+                    servicer.Import,
+                    request_deserializer=virtmesh_dot_kernel_dot_v1_dot_block__device__pb2.ImportRequest.FromString,
+                    response_serializer=virtmesh_dot_kernel_dot_v1_dot_block__device__pb2.ImportResponse.SerializeToString,
+            ),
+            'Export': grpc.unary_stream_rpc_method_handler(
+                    servicer.Export,
+                    request_deserializer=virtmesh_dot_kernel_dot_v1_dot_block__device__pb2.ExportRequest.FromString,
+                    response_serializer=virtmesh_dot_kernel_dot_v1_dot_block__device__pb2.ExportResponse.SerializeToString,
             ),
             'Flush': grpc.unary_unary_rpc_method_handler(
                     servicer.Flush,
@@ -271,6 +314,60 @@ class BlockDeviceService(object):
             '/virtmesh.kernel.v1.BlockDeviceService/Write',
             virtmesh_dot_kernel_dot_v1_dot_block__device__pb2.WriteRequest.SerializeToString,
             virtmesh_dot_kernel_dot_v1_dot_block__device__pb2.WriteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Import(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/virtmesh.kernel.v1.BlockDeviceService/Import',
+            virtmesh_dot_kernel_dot_v1_dot_block__device__pb2.ImportRequest.SerializeToString,
+            virtmesh_dot_kernel_dot_v1_dot_block__device__pb2.ImportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Export(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/virtmesh.kernel.v1.BlockDeviceService/Export',
+            virtmesh_dot_kernel_dot_v1_dot_block__device__pb2.ExportRequest.SerializeToString,
+            virtmesh_dot_kernel_dot_v1_dot_block__device__pb2.ExportResponse.FromString,
             options,
             channel_credentials,
             insecure,

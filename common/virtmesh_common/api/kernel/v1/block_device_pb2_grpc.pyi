@@ -57,6 +57,21 @@ class BlockDeviceServiceStub:
     Errors: FAILED_PRECONDITION/READ_ONLY; RESOURCE_EXHAUSTED/MESSAGE_TOO_LARGE when one message
     holds more than 1 MiB; INVALID_ARGUMENT/BAD_STREAM when the first message is not a header.
     """
+    Import: _grpc.UnaryStreamMultiCallable[_block_device_pb2.ImportRequest, _block_device_pb2.ImportResponse]
+    """Import writes a range from a file of this host, which the caller has handed over for a ticket
+    (file_handover.proto): its bytes do not travel through gRPC. Responses report progress; the last
+    one covers all of it. After an error the bytes in its metadata ("written_bytes") are written, and
+    what follows them may be written in part.
+    Errors: as Write, but of the stream. FAILED_PRECONDITION/FILE_NOT_TAKEN when nothing was handed
+    over for the ticket, the file is none that is taken, or too many files are in use: nothing was
+    moved, and Write does the same. ABORTED/FILE_FAILED when the file could not be read, or has
+    become shorter: "errno" is in the metadata.
+    """
+    Export: _grpc.UnaryStreamMultiCallable[_block_device_pb2.ExportRequest, _block_device_pb2.ExportResponse]
+    """Export reads a range into a file of this host, handed over as for Import. The file must be open
+    for reading and writing, as long as what is written to it, and have no data there: blocks of
+    zeroes are not written. Errors: as Read and Import.
+    """
     Flush: _grpc.UnaryUnaryMultiCallable[_block_device_pb2.FlushRequest, _block_device_pb2.FlushResponse]
     """Flush makes every completed write durable."""
     Discard: _grpc.UnaryUnaryMultiCallable[_block_device_pb2.DiscardRequest, _block_device_pb2.DiscardResponse]
@@ -96,6 +111,21 @@ class BlockDeviceServiceAsyncStub(BlockDeviceServiceStub):
     last response are written, and what follows them may be written in part.
     Errors: FAILED_PRECONDITION/READ_ONLY; RESOURCE_EXHAUSTED/MESSAGE_TOO_LARGE when one message
     holds more than 1 MiB; INVALID_ARGUMENT/BAD_STREAM when the first message is not a header.
+    """
+    Import: _aio.UnaryStreamMultiCallable[_block_device_pb2.ImportRequest, _block_device_pb2.ImportResponse]  # type: ignore[assignment]
+    """Import writes a range from a file of this host, which the caller has handed over for a ticket
+    (file_handover.proto): its bytes do not travel through gRPC. Responses report progress; the last
+    one covers all of it. After an error the bytes in its metadata ("written_bytes") are written, and
+    what follows them may be written in part.
+    Errors: as Write, but of the stream. FAILED_PRECONDITION/FILE_NOT_TAKEN when nothing was handed
+    over for the ticket, the file is none that is taken, or too many files are in use: nothing was
+    moved, and Write does the same. ABORTED/FILE_FAILED when the file could not be read, or has
+    become shorter: "errno" is in the metadata.
+    """
+    Export: _aio.UnaryStreamMultiCallable[_block_device_pb2.ExportRequest, _block_device_pb2.ExportResponse]  # type: ignore[assignment]
+    """Export reads a range into a file of this host, handed over as for Import. The file must be open
+    for reading and writing, as long as what is written to it, and have no data there: blocks of
+    zeroes are not written. Errors: as Read and Import.
     """
     Flush: _aio.UnaryUnaryMultiCallable[_block_device_pb2.FlushRequest, _block_device_pb2.FlushResponse]  # type: ignore[assignment]
     """Flush makes every completed write durable."""
@@ -151,6 +181,33 @@ class BlockDeviceServiceServicer(metaclass=_abc_1.ABCMeta):
         last response are written, and what follows them may be written in part.
         Errors: FAILED_PRECONDITION/READ_ONLY; RESOURCE_EXHAUSTED/MESSAGE_TOO_LARGE when one message
         holds more than 1 MiB; INVALID_ARGUMENT/BAD_STREAM when the first message is not a header.
+        """
+
+    @_abc_1.abstractmethod
+    def Import(
+        self,
+        request: _block_device_pb2.ImportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_block_device_pb2.ImportResponse], _abc.AsyncIterator[_block_device_pb2.ImportResponse]]:
+        """Import writes a range from a file of this host, which the caller has handed over for a ticket
+        (file_handover.proto): its bytes do not travel through gRPC. Responses report progress; the last
+        one covers all of it. After an error the bytes in its metadata ("written_bytes") are written, and
+        what follows them may be written in part.
+        Errors: as Write, but of the stream. FAILED_PRECONDITION/FILE_NOT_TAKEN when nothing was handed
+        over for the ticket, the file is none that is taken, or too many files are in use: nothing was
+        moved, and Write does the same. ABORTED/FILE_FAILED when the file could not be read, or has
+        become shorter: "errno" is in the metadata.
+        """
+
+    @_abc_1.abstractmethod
+    def Export(
+        self,
+        request: _block_device_pb2.ExportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_block_device_pb2.ExportResponse], _abc.AsyncIterator[_block_device_pb2.ExportResponse]]:
+        """Export reads a range into a file of this host, handed over as for Import. The file must be open
+        for reading and writing, as long as what is written to it, and have no data there: blocks of
+        zeroes are not written. Errors: as Read and Import.
         """
 
     @_abc_1.abstractmethod
