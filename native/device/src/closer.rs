@@ -5,9 +5,9 @@
 //! queue. So no thread that serves anybody closes such a descriptor.
 //!
 //! Threads start when they are needed, and end after some idle seconds. When all of them wait, further
-//! descriptors stay open in the queue; who receives descriptors looks at [`unclosed`], and takes no more while there are many. The
-//! end of the process waits for no TCP socket: the kernel does not linger then, and ends the wait of
-//! the threads.
+//! descriptors stay open in the queue; who receives descriptors looks at [`unclosed`], and takes no more
+//! while there are many. The end of the process waits for no TCP socket: the kernel does not linger then,
+//! and ends the wait of the threads.
 
 use std::collections::VecDeque;
 use std::io;

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, OrderedDict, deque
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from virtmesh_common.errors import LimitReached
 from virtmesh_common.limits import PER_CLIENT, PER_DISK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from virtmesh.rpc.budgets import Budgets
 
@@ -39,6 +40,15 @@ class Share:
     """Ends the transfer."""
     turn: asyncio.Future[None] | None = field(default=None, repr=False)
     wanted: int = 0
+
+    @contextmanager
+    def idle(self) -> Iterator[None]:
+        """Wait for its client in the body."""
+        self.idle_since = asyncio.get_running_loop().time()
+        try:
+            yield
+        finally:
+            self.idle_since = None
 
 
 class DataRoom:

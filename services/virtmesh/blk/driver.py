@@ -284,10 +284,10 @@ class VirtIOBlk(VirtIODriver, BlockDevice):
         _copy_in(ram, slot.head, request.encode())
         _copy_in(ram, slot.status, bytes([BlkResp.UNWRITTEN]))
         readable, writable = [slot.head], [slot.status]
-        lies = request.place is not None and request.place.ram is ram
-        data = request.place.address if request.place and lies else slot.data
+        lies = request.address_in(ram)
+        data = slot.data if lies is None else lies
         if request.out is not None:
-            if not lies:
+            if lies is None:
                 _copy_in(ram, (data, len(request.out)), request.out)
             readable += segments(data, len(request.out), self._segment_size)
         if request.into is not None:
@@ -307,8 +307,7 @@ class VirtIOBlk(VirtIODriver, BlockDevice):
         if written < len(into) + BlkResp.SIZE:
             # What lies behind the written bytes is left over from an earlier request (2.6.8.2).
             raise BlockIOError(f"the disk wrote {written} bytes of {len(into) + BlkResp.SIZE}")
-        place = done.request.place
-        if place is not None and place.ram is self.bus.ram:
+        if done.request.address_in(self.bus.ram) is not None:
             return
         with self.bus.ram.view(slot.data, len(into)) as data:
             into[:] = data

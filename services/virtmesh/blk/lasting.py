@@ -215,9 +215,9 @@ class LastingDisk:
             self._check(driver, request, operation)
             try:
                 await driver.begin(request, operation)
-            except DeviceLost as error:
+            except DeviceLost:
                 if not driver.gone or operation.patience.left() <= 0:
-                    raise self.told(error) from error
+                    raise
             else:
                 return
 

@@ -65,6 +65,10 @@ class BlkReq:
 
     SIZE = _HEADER.size
 
+    def address_in(self, ram: Ram) -> int | None:
+        """Return the guest address of its data, if that lies in this RAM already."""
+        return self.place.address if self.place is not None and self.place.ram is ram else None
+
     @property
     def first_sector(self) -> int:
         """The first sector that it is about; a range says it in its data."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -70,8 +69,5 @@ class WriteStream(OrderedWrite):
         """Wait for room, then for the next message; None at the end."""
         await self._places.acquire()
         await self._room.wait(self._share, CHUNK_LIMIT_BYTES)
-        self._share.idle_since = asyncio.get_running_loop().time()
-        try:
+        with self._share.idle():
             return await anext(self._messages, None)
-        finally:
-            self._share.idle_since = None

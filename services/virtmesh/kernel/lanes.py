@@ -83,8 +83,8 @@ class Lanes:
         """Idle ones come in the order in which their last call ended."""
         self._returning: set[asyncio.TimerHandle] = set()
         self._surplus_s = surplus_s
-        self._busy = self._busy_most = 0
-        """Connections that have calls, and the most since the last look for a surplus."""
+        self._busy_most = 0
+        """Most connections that had calls at once since the last look for a surplus."""
         self._look: asyncio.TimerHandle | None = None
         """The next look."""
         self._closing: set[asyncio.Task[None]] = set()
@@ -98,10 +98,9 @@ class Lanes:
             raise self.use.refusal(blocker)
         self.use.take(mine.client, 1)
         lane = self._choose(mine.client)
-        if not lane.held:
-            self._busy += 1
-            self._busy_most = max(self._busy_most, self._busy)
         lane.held += 1
+        if lane.held == 1:
+            self._busy_most = max(self._busy_most, self._busy)
         lane.by_client[mine.client] += 1
         return Place(self, lane, mine.client)
 
@@ -146,6 +145,11 @@ class Lanes:
             return self._lanes[-1]
         return min(room, key=lambda lane: lane.held)
 
+    @property
+    def _busy(self) -> int:
+        """Connections that have calls."""
+        return sum(lane.held > 0 for lane in self._lanes)
+
     def _look_later(self) -> None:
         """Have a surplus looked for, if that is not due already."""
         if self._look is None and len(self._lanes) > 1:
@@ -172,7 +176,6 @@ class Lanes:
         if not lane.by_client[client]:
             del lane.by_client[client]
         if not lane.held:
-            self._busy -= 1
             self._lanes.remove(lane)
             self._lanes.append(lane)
 

@@ -211,7 +211,7 @@ def test_a_console_outlives_the_kernel_service(cli: Cli) -> None:
     with virtmesh_client.connect(cli.state.address) as machine, machine.serial() as port:
         epoch = port.position.epoch
         os.kill(cli.process("kernel").pid, signal.SIGKILL)
-        port.expect("serial: ready")
+        port.expect("Welcome to virtmesh")
         port.expect(PROMPT)
         assert (port.position.epoch, port.restarts, port.missed_bytes) == (epoch, 0, 0)
 

@@ -96,62 +96,66 @@ async def process(tmp_path: Path) -> AsyncIterator[Process]:
     await server.stop(None)
 
 
+@pytest.fixture
+def device() -> SimpleNamespace:
+    """Count what was given again, as the kernel's device does."""
+    return SimpleNamespace(resubmitted=0)
+
+
+@pytest.fixture
+async def port(
+    process: Process, device: SimpleNamespace, tmp_path: Path
+) -> AsyncIterator[LastingPort]:
+    """Link a port to whichever process there is."""
+    channel = open_channel(f"unix:{tmp_path / 'serial.sock'}")
+    port = LastingPort("serial", cast("Any", device), lambda: channel)
+    yield port
+    process.end_stream.set()
+    await port.close()
+    await channel.close()
+
+
 @pytest.mark.parametrize("is_late", [False, True])
 async def test_what_the_driver_has_read_is_not_given_to_the_next_process(
-    process: Process, tmp_path: Path, *, is_late: bool
+    process: Process, port: LastingPort, device: SimpleNamespace, *, is_late: bool
 ) -> None:
     """The next one is there before the end of the stream is noticed, and may be sent to already."""
-    channel = open_channel(f"unix:{tmp_path / 'serial.sock'}")
-    device = SimpleNamespace(resubmitted=0)
-    port = LastingPort("serial", cast("Any", device), lambda: channel)
     lives = SerialLives(64, 64)
     first, second = PortDriver(lives), PortDriver(lives)
-    try:
-        async with asyncio.timeout(SECONDS):
-            port.came(first.as_driver())
-            port.line.send_now(b"0123456789")
-            await process.until_given("a", b"0123456789")
-            lives.now.received += 7
-            first.lose()
-            port.came(second.as_driver())
-            if is_late:
-                lives.settle()  # Its sender has waited for long enough.
-            process.epoch = "b"
-            process.end_stream.set()
-            await process.until_given("b", b"789")
-            port.line.send_now(b"z")
-            await process.until_given("b", b"789z")
-    finally:
+    async with asyncio.timeout(SECONDS):
+        port.came(first.as_driver())
+        port.line.send_now(b"0123456789")
+        await process.until_given("a", b"0123456789")
+        lives.now.received += 7
+        first.lose()
+        port.came(second.as_driver())
+        if is_late:
+            lives.settle()  # Its sender has waited for long enough.
+        process.epoch = "b"
         process.end_stream.set()
-        await port.close()
-        await channel.close()
+        await process.until_given("b", b"789")
+        port.line.send_now(b"z")
+        await process.until_given("b", b"789z")
     assert device.resubmitted == 3
 
 
 async def test_of_two_processes_that_go_the_first_one_had_the_input(
-    process: Process, tmp_path: Path
+    process: Process, port: LastingPort
 ) -> None:
     """The second one has no stream yet when it goes."""
-    channel = open_channel(f"unix:{tmp_path / 'serial.sock'}")
-    port = LastingPort("serial", cast("Any", SimpleNamespace(resubmitted=0)), lambda: channel)
     lives = SerialLives(64, 64)
     first, second, third = PortDriver(lives), PortDriver(lives), PortDriver(lives)
-    try:
-        async with asyncio.timeout(SECONDS):
-            port.came(first.as_driver())
-            port.line.send_now(b"0123456789")
-            await process.until_given("a", b"0123456789")
-            lives.now.received += 10
-            first.lose()
-            port.came(second.as_driver())
-            lives.settle()
-            second.lose()
-            port.came(third.as_driver())
-            process.epoch = "b"
-            process.end_stream.set()
-            port.line.send_now(b"z")
-            await process.until_given("b", b"z")
-    finally:
+    async with asyncio.timeout(SECONDS):
+        port.came(first.as_driver())
+        port.line.send_now(b"0123456789")
+        await process.until_given("a", b"0123456789")
+        lives.now.received += 10
+        first.lose()
+        port.came(second.as_driver())
+        lives.settle()
+        second.lose()
+        port.came(third.as_driver())
+        process.epoch = "b"
         process.end_stream.set()
-        await port.close()
-        await channel.close()
+        port.line.send_now(b"z")
+        await process.until_given("b", b"z")

@@ -81,11 +81,8 @@ class FileImport(OrderedWrite):
             piece = pieces[0]
             pieces.rotate(-1)
             size = cut(offset, end, size_max)
-            self._share.idle_since = asyncio.get_running_loop().time()
-            try:
+            with self._share.idle():
                 await self._file.read(piece.cut(size), self._position + offset - self._offset)
-            finally:
-                self._share.idle_since = None
             # Until the device has given the piece back, whatever becomes of this call.
             self.begin(offset, piece.cut(size), piece.place, self._window.hold())
             offset += size
@@ -169,11 +166,8 @@ class FileExport:
             await asyncio.shield(reading)
             self._ahead.popleft()
             data = piece.view[at % self._disk.block_size :][:size]
-            self._share.idle_since = asyncio.get_running_loop().time()
-            try:
+            with self._share.idle():
                 await self._file.write(data, self._position + at - self._start)
-            finally:
-                self._share.idle_since = None
             self._pieces.append(piece)
             self.read += size
             if monotonic() >= report_at:
