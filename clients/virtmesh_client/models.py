@@ -157,6 +157,12 @@ class DiskInfo:
     image: ImageInfo
     poll_us: int = 0
     """How long the thread of a queue polls before it sleeps, at most, in microseconds; 0: never."""
+    bypasses_cache: bool = False
+    """True if reads and writes do not go through the page cache of the disk's host."""
+    engine: str = ""
+    """What executes requests: threads, io_uring, or null, which moves no bytes."""
+    engine_reason: str = ""
+    """Why it is not io_uring, where that would be quicker; empty otherwise."""
 
 
 @dataclass(frozen=True)

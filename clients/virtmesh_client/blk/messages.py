@@ -43,6 +43,9 @@ def to_info(
             image.write_log,
         ),
         poll_us=image.poll_us,
+        bypasses_cache=image.cache == "none",
+        engine=image.engine,
+        engine_reason=image.engine_reason,
     )
 
 

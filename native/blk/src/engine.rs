@@ -8,17 +8,24 @@
 //! again each [`RETRY`], and when somebody wants that. Other jobs go on meanwhile. What is held keeps no
 //! reset waiting, and no stop of its queue, which has it tried once more.
 
+mod choice;
+mod null;
+
 use std::io;
 use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+pub use choice::{Chosen, EngineChoice, EngineError};
+pub use null::NullEngine;
+
 use virtmesh_device::{call_after, now};
 
 use crate::backlog::{Backlog, Taken};
 use crate::job::{CompletionSink, Job, Outcome};
 use crate::request::Used;
+use crate::uring::Lane;
 
 /// Between two tries of what is held.
 pub const RETRY: Duration = Duration::from_secs(1);
@@ -49,6 +56,11 @@ pub trait Engine: Send + Sync {
     /// Let the threads end by themselves: none is waited for when this is dropped. For when every queue
     /// is stopped: then a thread that is busy is in a flush that a reset did not wait for.
     fn detach(&self);
+
+    /// What the thread of a queue executes requests by, beside this engine; None: nothing.
+    fn lane(&self, _queue: usize) -> Option<Lane> {
+        None
+    }
 }
 
 /// Executes blocking system calls on a pool of threads, which grows while the storage hangs

@@ -4,31 +4,25 @@
 //! checks that the file is still as long as the disk: writes to a truncated image fail, and do not
 //! silently grow it again with a hole where data was.
 
+mod end;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock};
+
+pub use end::{Look, SeenEnd};
 
 use crate::buffer::Buffer;
+use crate::direct::Direct;
 use crate::flushes::Flushes;
-use crate::image_error::{ImageError, ResizeError, check_type, explain_open};
+use crate::image_error::{ImageError, check_type, explain_open};
 use crate::image_lock::{LockError, lock};
 use crate::ranges;
 use crate::transfer::{Direction, read_cached, transfer};
-
-/// A look at where the file ends, shared by writes that were taken from a queue before it: the first of
-/// them that is executed looks, since that may wait for the storage as a write does.
-pub type Look = Arc<OnceLock<SeenEnd>>;
-
-/// Where a look at the file saw its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SeenEnd {
-    /// How often the image had been resized: after another time, the look says nothing.
-    sizes: u64,
-    end: u64,
-}
+use crate::under_way::UnderWay;
 
 /// An open, locked image.
 #[derive(Debug)]
@@ -48,6 +42,10 @@ pub struct Image {
     flushes: AtomicU64,
     /// False once the file system has refused to read from the page cache alone: tmpfs and overlay do.
     reads_cached: AtomicBool,
+    /// How it is read and written past the page cache; None: through it.
+    direct: Option<Direct>,
+    /// Writes under way that do not keep the growth locked.
+    under_way: UnderWay,
     /// Device and inode of the file.
     identity: (u64, u64),
     /// The flushes under way, and whether one has failed.
@@ -113,9 +111,45 @@ impl Image {
             truncated: AtomicU64::new(0),
             flushes: AtomicU64::new(0),
             reads_cached: AtomicBool::new(true),
+            direct: None,
+            under_way: UnderWay::default(),
             identity: (metadata.dev(), metadata.ino()),
             overlapping: Flushes::default(),
         })
+    }
+
+    /// Read and write it past the page cache from now on.
+    ///
+    /// # Errors
+    /// [`ImageError::NoDirectIo`] if the file system can't, [`ImageError::BadSize`] if the image does not
+    /// end with a block of the storage.
+    pub fn bypass_cache(mut self, path: &Path) -> Result<Self, ImageError> {
+        let direct = Direct::begin(&self.file).map_err(|cause| ImageError::NoDirectIo {
+            path: path.into(),
+            cause,
+        })?;
+        let (size, block_size) = (self.capacity(), direct.block_size());
+        if !size.is_multiple_of(block_size) {
+            return Err(ImageError::BadSize {
+                path: path.into(),
+                size,
+                block_size,
+            });
+        }
+        self.block_size = self.block_size.max(block_size);
+        self.direct = Some(direct);
+        Ok(self)
+    }
+
+    /// How it is read and written past the page cache; None: through it.
+    #[must_use]
+    pub fn direct(&self) -> Option<&Direct> {
+        self.direct.as_ref()
+    }
+
+    /// The open file.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
     }
 
     /// Capacity in bytes.
@@ -171,8 +205,7 @@ impl Image {
     /// # Errors
     /// Those of the system; `UnexpectedEof` when the file ends before.
     pub fn read(&self, buffer: &Buffer, offset: u64) -> io::Result<()> {
-        // SAFETY: the pieces of a buffer are valid while it lives.
-        let result = unsafe { transfer(&self.file, Direction::Read, buffer.pieces(), offset) };
+        let result = self.transfer(Direction::Read, buffer, offset);
         if let Err(cause) = &result
             && cause.kind() == io::ErrorKind::UnexpectedEof
         {
@@ -186,13 +219,34 @@ impl Image {
     /// # Errors
     /// Those of [`Image::read`].
     pub(crate) fn read_bytes(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(bytes, offset)
+        match &self.direct {
+            Some(direct) => direct.read(&self.file, offset, bytes),
+            None => self.file.read_exact_at(bytes, offset),
+        }
+    }
+
+    fn write_bytes(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        match &self.direct {
+            Some(direct) => direct.write(&self.file, offset, bytes),
+            None => self.file.write_all_at(bytes, offset),
+        }
+    }
+
+    fn transfer(&self, direction: Direction, buffer: &Buffer, offset: u64) -> io::Result<()> {
+        let (file, pieces) = (&self.file, buffer.pieces());
+        // SAFETY: the pieces of a buffer are valid while it lives.
+        unsafe {
+            match &self.direct {
+                Some(direct) => direct.transfer(file, direction, pieces, buffer.len(), offset),
+                None => transfer(file, direction, pieces, offset),
+            }
+        }
     }
 
     /// Fill a buffer from the image if it is in the page cache; false when it is not, or not whole.
     #[must_use]
     pub fn read_cached(&self, buffer: &Buffer, offset: u64) -> bool {
-        if !self.reads_cached.load(Ordering::Relaxed) {
+        if self.direct.is_some() || !self.reads_cached.load(Ordering::Relaxed) {
             return false;
         }
         // SAFETY: the pieces of a buffer are valid while it lives.
@@ -219,8 +273,7 @@ impl Image {
         if !look.is_some_and(|look| self.reaches(end, look)) {
             self.check_end(end)?;
         }
-        // SAFETY: the pieces of a buffer are valid while it lives.
-        unsafe { transfer(&self.file, Direction::Write, buffer.pieces(), offset) }
+        self.transfer(Direction::Write, buffer, offset)
     }
 
     /// Turn bits over: bytes behind an offset, and the bits of each.
@@ -230,9 +283,9 @@ impl Image {
     pub(crate) fn change(&self, offset: u64, changes: &[(u64, u8)]) -> io::Result<()> {
         for (place, bits) in changes {
             let mut byte = [0];
-            self.file.read_exact_at(&mut byte, offset + place)?;
+            self.read_bytes(offset + place, &mut byte)?;
             byte[0] ^= bits;
-            self.file.write_all_at(&byte, offset + place)?;
+            self.write_bytes(offset + place, &byte)?;
         }
         Ok(())
     }
@@ -273,7 +326,7 @@ impl Image {
         ranges::fallocate(&self.file, mode, offset, length).or_else(|cause| {
             // A block device refuses with EINVAL what is not aligned to its own blocks.
             if ranges::is_unsupported(&cause) || cause.kind() == io::ErrorKind::InvalidInput {
-                ranges::write_zeroes(&self.file, offset, length)
+                ranges::write_zeroes(offset, length, |at, zeroes| self.write_bytes(at, zeroes))
             } else {
                 Err(cause)
             }
@@ -289,58 +342,6 @@ impl Image {
             self.flushes.fetch_add(1, Ordering::Relaxed);
             self.file.sync_data()
         })
-    }
-
-    /// Change the size of the file, and the capacity with it.
-    ///
-    /// # Errors
-    /// Every variant of [`ResizeError`].
-    pub fn resize(&self, size: u64) -> Result<(), ResizeError> {
-        if self.is_block_node {
-            return Err(ResizeError::NotResizable);
-        }
-        if self.read_only {
-            return Err(ResizeError::ReadOnly);
-        }
-        if size == 0 || !size.is_multiple_of(self.block_size) {
-            return Err(ResizeError::BadSize {
-                size,
-                block_size: self.block_size,
-            });
-        }
-        let alone = self.growth.write().unwrap_or_else(PoisonError::into_inner);
-        self.file.set_len(size)?;
-        self.capacity.store(size, Ordering::Release);
-        // After the change: a look that read the new count sees the new end.
-        self.sizes.fetch_add(1, Ordering::AcqRel);
-        // No write waits for the flush: a reset waits for writes.
-        drop(alone);
-        // Not `sync_data` itself: it would consume the only report of lost writes.
-        Ok(self.flush()?)
-    }
-
-    /// True if a shared look says that the file reaches `end`. The growth of the file is locked: no resize
-    /// can come.
-    fn reaches(&self, end: u64, look: &Look) -> bool {
-        if self.is_block_node {
-            return false;
-        }
-        let sizes = self.sizes.load(Ordering::Acquire);
-        let seen = look.get().copied().or_else(|| {
-            let end = self.file.metadata().ok()?.len();
-            Some(*look.get_or_init(|| SeenEnd { sizes, end }))
-        });
-        seen.is_some_and(|seen| seen.sizes == sizes && seen.end >= end)
-    }
-
-    /// Check that the file still reaches `end`.
-    fn check_end(&self, end: u64) -> io::Result<()> {
-        // A write to a block device never makes it longer, and fails by itself past the end.
-        if self.is_block_node || self.file.metadata()?.len() >= end {
-            return Ok(());
-        }
-        self.truncated.fetch_add(1, Ordering::Relaxed);
-        Err(io::ErrorKind::UnexpectedEof.into())
     }
 }
 

@@ -61,6 +61,17 @@ pub enum ImageError {
         /// Block size in bytes.
         block_size: u64,
     },
+    /// The file system has no direct I/O.
+    #[error(
+        "{}: it can't be read past the page cache ({cause}): put the image on a file system that can, or leave --cache out",
+        .path.display()
+    )]
+    NoDirectIo {
+        /// Path of the image.
+        path: PathBuf,
+        /// The error of the system call.
+        cause: io::Error,
+    },
     /// A system call failed.
     #[error("{}: {cause}", .path.display())]
     Io {

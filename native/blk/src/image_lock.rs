@@ -12,11 +12,17 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Byte of the first permission (`RAW_LOCK_PERM_BASE`).
 const PERM_BASE: libc::off_t = 100;
 /// Byte of the first permission that is not shared (`RAW_LOCK_SHARED_BASE`).
 const SHARED_BASE: libc::off_t = 200;
+/// How long locks are waited for that no process seems to have.
+const LEAVING: Duration = Duration::from_secs(1);
+/// Between two looks at them.
+const RETRY: Duration = Duration::from_millis(5);
 /// Bit of `BLK_PERM_CONSISTENT_READ`.
 const CONSISTENT_READ: libc::off_t = 0;
 /// Bit of `BLK_PERM_WRITE`.
@@ -40,8 +46,21 @@ impl From<io::Error> for LockError {
 
 /// Lock an image: exclusively, or shared with other readers.
 ///
-/// Nobody else may write or resize it while it is open, as with a disk of QEMU.
+/// Nobody else may write or resize it while it is open, as with a disk of QEMU. What a process that was
+/// killed had in an `io_uring` keeps its locks until the storage has executed it, so that none of its writes
+/// comes after those of the next process. Locks that no process has that can be seen are waited for, up to
+/// [`LEAVING`].
 pub(crate) fn lock(file: &File, read_only: bool) -> Result<(), LockError> {
+    let deadline = Instant::now() + LEAVING;
+    loop {
+        match try_lock(file, read_only) {
+            Err(LockError::Held(None)) if Instant::now() < deadline => thread::sleep(RETRY),
+            result => return result,
+        }
+    }
+}
+
+fn try_lock(file: &File, read_only: bool) -> Result<(), LockError> {
     let used: &[_] = if read_only {
         &[CONSISTENT_READ]
     } else {

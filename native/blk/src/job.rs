@@ -82,6 +82,17 @@ pub enum Outcome {
     Dropped,
 }
 
+impl Outcome {
+    /// What is to be pushed, if it is.
+    #[must_use]
+    pub fn used(self) -> Option<Used> {
+        match self {
+            Self::Done(used) => Some(used),
+            Self::Held(_) | Self::Dropped => None,
+        }
+    }
+}
+
 /// How the execution of a job ended.
 enum End {
     /// It is to be completed.
@@ -269,6 +280,22 @@ impl Job {
         used
     }
 
+    /// Complete it: it was executed elsewhere, whole.
+    pub(crate) fn succeed(&self, free_ns: &mut u64) -> Used {
+        self.complete(Status::Ok, free_ns)
+    }
+
+    /// True for a read or a write that is to be executed as it is, with nothing to do before or after it.
+    pub(crate) fn is_plain(&self) -> bool {
+        let is_alone = self.fault.is_none() && self.turn.is_none() && !self.is_last_try;
+        is_alone
+            && match self.request.operation {
+                Operation::Read { .. } => true,
+                Operation::Write { .. } => self.disk.write_back() && self.disk.log().is_none(),
+                _ => false,
+            }
+    }
+
     /// Read from the page cache, if it is a small read and all of it is there.
     pub(crate) fn read_cached(&mut self, free_ns: &mut u64) -> Option<Used> {
         let Operation::Read { offset } = self.request.operation else {
@@ -295,11 +322,12 @@ impl Job {
             )
     }
 
-    /// True for a small write that is not followed by a flush.
+    /// True for a small write into the page cache that is not followed by a flush.
     pub(crate) fn is_small_write(&self) -> bool {
         matches!(self.request.operation, Operation::Write { .. })
             && self.request.readable.len() <= INLINE_LIMIT
             && self.disk.write_back()
+            && self.disk.image.direct().is_none()
     }
 
     /// True for jobs that may take long, however little data they move.

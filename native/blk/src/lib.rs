@@ -6,6 +6,8 @@
 //! | [`request`] | a request and its completion |
 //! | [`buffer`] | the data of a request in guest memory |
 //! | [`image`] | the image: a raw file or a block device node |
+//! | `image::end` | where it ends, and a resize |
+//! | [`direct`] | transfers past the page cache |
 //! | `image_lock` | its locks, and who has them |
 //! | `flushes` | flushes that overlap: if one fails, all do |
 //! | [`failure`] | why requests failed |
@@ -13,7 +15,9 @@
 //! | [`disk`] | the disk: options, features, execution of one request |
 //! | [`job`] | the execution of one request that was submitted |
 //! | `backlog` | which job is next, and how many threads an engine needs |
-//! | [`engine`] | executes many requests at a time |
+//! | [`engine`] | executes many requests at a time, by threads; which engine a disk has |
+//! | [`uring`] | executes reads and writes past the page cache by `io_uring` |
+//! | `under_way` | writes in a ring, which a resize waits for |
 //! | [`running`] | the requests of a queue that may be waiting for the storage |
 //! | [`worker`] | one running queue, as its device sees it |
 //! | `queue` | what the threads share that serve it, and what pushes chains and raises interrupts |
@@ -49,6 +53,7 @@ mod backlog;
 pub mod buffer;
 mod desk;
 pub mod device;
+pub mod direct;
 pub mod disk;
 mod doorbell;
 pub mod engine;
@@ -75,13 +80,15 @@ pub mod stats;
 mod thread;
 mod told;
 pub mod transfer;
+mod under_way;
+pub mod uring;
 mod violation;
 pub mod worker;
 pub mod write_log;
 
 pub use device::{BlkDevice, StartError};
 pub use disk::{Disk, DiskOptions};
-pub use engine::{Engine, SyncEngine};
+pub use engine::{Chosen, Engine, EngineChoice, EngineError, NullEngine, SyncEngine};
 pub use failure::{Failure, Failures, cause_names};
 pub use image::{Image, Look};
 pub use image_error::{ImageError, ResizeError};
@@ -90,4 +97,5 @@ pub use poll::PollLimit;
 pub use request::RequestType;
 pub use running::RunningRequest;
 pub use stats::{RequestStats, Stats, latency_bound};
+pub use uring::UringEngine;
 pub use write_log::WriteLog;

@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
 
 /// `BLKDISCARD` of `linux/fs.h`: `_IO(0x12, 119)`.
 const BLKDISCARD: libc::Ioctl = 0x1277;
@@ -30,13 +29,17 @@ pub fn fallocate(file: &File, mode: libc::c_int, offset: u64, length: u64) -> io
     retry(|| unsafe { libc::fallocate(file.as_raw_fd(), mode, start, length) })
 }
 
-/// Write zeroes.
-pub fn write_zeroes(file: &File, offset: u64, length: u64) -> io::Result<()> {
+/// Write zeroes by `write`, which is given offsets and bytes.
+pub fn write_zeroes(
+    offset: u64,
+    length: u64,
+    write: impl Fn(u64, &[u8]) -> io::Result<()>,
+) -> io::Result<()> {
     let (mut start, mut left) = (offset, length);
     while left > 0 {
         let chunk =
             &ZEROES[..usize::try_from(left).map_or(ZEROES.len(), |left| left.min(ZEROES.len()))];
-        file.write_all_at(chunk, start)?;
+        write(start, chunk)?;
         start += chunk.len() as u64;
         left -= chunk.len() as u64;
     }

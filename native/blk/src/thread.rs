@@ -29,6 +29,7 @@ use crate::poll::Poller;
 use crate::processors::Processors;
 use crate::queue::Queue;
 use crate::request::Request;
+use crate::uring::Lane;
 use crate::violation;
 
 /// Most chains popped at once.
@@ -45,6 +46,8 @@ pub(crate) struct QueueThread {
     pub(crate) pending: Pending,
     poller: Poller,
     processors: Processors,
+    /// Requests that are executed by the storage itself.
+    lane: Option<Lane>,
     consumer: AvailConsumer,
     memory: GuestRam,
     kick: Option<Kick>,
@@ -75,6 +78,7 @@ pub(crate) fn run(thread: Box<QueueThread>) {
     let served = catch_unwind(AssertUnwindSafe(|| serve(&mut seat)));
     // What was completed before the queue failed is told before that it did.
     if let Some(thread) = &mut seat {
+        thread.drain();
         thread.publish();
     }
     match served {
@@ -124,6 +128,7 @@ fn take(seat: &mut Seat) -> Result<bool, String> {
     let Some(thread) = seat.as_mut() else {
         return Ok(false);
     };
+    thread.reap();
     let (index, queue) = (thread.queue.index, Arc::clone(&thread.queue));
     let taken = match queue.interrupt.most_taken(index, BATCH) {
         Some(most) => thread.consumer.pop_batch(most, &mut thread.chains),
@@ -135,7 +140,7 @@ fn take(seat: &mut Seat) -> Result<bool, String> {
     }
     // Chains before a malformed one are still executed.
     let malformed = thread.parse();
-    thread.submit();
+    thread.submit()?;
     let broken = taken.map_err(|cause| violation::of_ring(&queue.interrupt, index, &cause));
     // It goes with the seat: another thread that takes it pops no more either.
     thread.broken = broken.err().or(malformed);
@@ -152,6 +157,7 @@ impl QueueThread {
         disk: Arc<Disk>,
         (engine, processors): (Arc<dyn Engine>, Processors),
     ) -> Self {
+        let lane = engine.lane(queue.index);
         Self {
             queue,
             engine,
@@ -159,6 +165,7 @@ impl QueueThread {
             pending: Pending::new(),
             poller: Poller::new(disk.options.poll.time),
             processors,
+            lane,
             consumer,
             memory,
             kick,
@@ -238,12 +245,16 @@ impl QueueThread {
     }
 
     /// Execute what never waits, and submit the rest; what is left are writes to execute in line.
-    fn submit(&mut self) {
+    fn submit(&mut self) -> Result<(), String> {
         let before = self
             .queue
             .active
             .fetch_add(self.jobs.len(), Ordering::SeqCst);
         held::take_out(&mut self.jobs, self.queue.interrupt.faults(), &self.engine);
+        if let Some(lane) = &mut self.lane {
+            let begun = lane.submit(&mut self.jobs);
+            begun.map_err(|cause| format!("the storage takes no requests: {cause}"))?;
+        }
         let is_alone = before == 1 && self.jobs.len() == 1;
         self.take_writes(is_alone);
         let mut jobs = mem::take(&mut self.jobs);
@@ -257,6 +268,32 @@ impl QueueThread {
         }
         drop(rest);
         self.jobs = jobs;
+        Ok(())
+    }
+
+    /// Take what the storage has executed. What it did not do whole is done again by the engine.
+    fn reap(&mut self) {
+        let Some(lane) = &mut self.lane else {
+            return;
+        };
+        lane.reap(self.pending.used(), &mut self.jobs);
+        if !self.jobs.is_empty() {
+            self.engine
+                .submit(&mut self.jobs.drain(..), self.pending.used());
+        }
+        if self.pending.is_full() {
+            self.publish();
+        }
+    }
+
+    /// Wait for all that the storage executes.
+    fn drain(&mut self) {
+        while let Some(lane) = self.lane.as_mut().filter(|lane| lane.in_flight() > 0) {
+            if lane.wait().is_err() {
+                return;
+            }
+            self.reap();
+        }
     }
 
     /// Take out of the jobs what is to be executed in line though it may wait.
@@ -302,8 +339,11 @@ impl QueueThread {
         if (more && !stuck) || self.is_stopping() {
             return Ok(());
         }
-        doorbell::wait(&self.queue.wake, self.kick.as_ref(), || self.hear())
-            .map_err(|cause| format!("cannot wait for notifications: {cause}"))?;
+        let storage = self.lane.as_ref().and_then(Lane::ended);
+        doorbell::wait(&self.queue.wake, self.kick.as_ref(), storage, || {
+            self.hear()
+        })
+        .map_err(|cause| format!("cannot wait for notifications: {cause}"))?;
         let is_free = self.processors.are_many(begun_ns);
         self.poller.slept(now().saturating_sub(begun_ns), is_free);
         Ok(())
@@ -312,6 +352,10 @@ impl QueueThread {
     /// Poll the ring for a while, if that may win. True if there is something to do. Notifications stay
     /// disabled meanwhile: that is a hint, so nothing depends on when the driver sees it.
     fn poll(&mut self, begun_ns: u64) -> Result<bool, String> {
+        // A request that the storage executes takes longer, and its end is not seen by polling.
+        if self.lane.as_ref().is_some_and(|lane| lane.in_flight() > 0) {
+            return Ok(false);
+        }
         // What a fault does to notifications, it does to a thread that waits for them.
         let may_win = self.disk.options.poll.on_one_processor || self.processors.are_many(begun_ns);
         if !may_win || self.queue.interrupt.may_miss_notifications() {

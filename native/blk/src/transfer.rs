@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::ptr;
 use std::slice;
 
 /// Most pieces of one system call (`UIO_MAXIOV`).
@@ -61,6 +62,65 @@ pub unsafe fn transfer(
         rest = &rest[whole..];
     }
     Ok(())
+}
+
+/// Pieces of memory that bytes are copied into, or out of, from the first one on.
+pub struct Pieces<'a> {
+    rest: &'a [libc::iovec],
+    /// Bytes of the first of them that are done.
+    done: usize,
+}
+
+impl<'a> Pieces<'a> {
+    /// Begin with the first one.
+    #[must_use]
+    pub fn new(pieces: &'a [libc::iovec]) -> Self {
+        Self {
+            rest: pieces,
+            done: 0,
+        }
+    }
+
+    /// Copy bytes in. Those that do not fit are left out.
+    ///
+    /// # Safety
+    /// Every piece is valid for writes of its length.
+    pub unsafe fn fill(&mut self, bytes: &[u8]) {
+        let mut from = bytes;
+        while let Some((place, length)) = self.next(from.len()) {
+            let (now, later) = from.split_at(length);
+            // SAFETY: the caller vouches for the piece, and the place lies in it.
+            unsafe { ptr::copy_nonoverlapping(now.as_ptr(), place, length) };
+            from = later;
+        }
+    }
+
+    /// Copy bytes out. Those for which there is no piece stay as they are.
+    ///
+    /// # Safety
+    /// Every piece is valid for reads of its length.
+    pub unsafe fn empty(&mut self, bytes: &mut [u8]) {
+        let mut to = bytes;
+        while let Some((place, length)) = self.next(to.len()) {
+            let (now, later) = to.split_at_mut(length);
+            // SAFETY: the caller vouches for the piece, and the place lies in it.
+            unsafe { ptr::copy_nonoverlapping(place, now.as_mut_ptr(), length) };
+            to = later;
+        }
+    }
+
+    /// The next place, and how many bytes of `wanted` are there. None if there is nothing to do.
+    fn next(&mut self, wanted: usize) -> Option<(*mut u8, usize)> {
+        let (first, others) = self.rest.split_first()?;
+        let length = wanted.min(first.iov_len - self.done);
+        // Inside the piece: `done` is less than its length, or the length is 0.
+        let place = first.iov_base.cast::<u8>().wrapping_add(self.done);
+        self.done += length;
+        if self.done == first.iov_len {
+            (self.rest, self.done) = (others, 0);
+        }
+        (wanted > 0).then_some((place, length))
+    }
 }
 
 /// Read all bytes of `pieces` from the page cache. False if they are not all there; some bytes may be

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use virtmesh_blk::{Disk, DiskOptions, Image, RequestType, SyncEngine, latency_bound};
+use virtmesh_blk::{Chosen, Disk, DiskOptions, RequestType, latency_bound};
 use virtmesh_device::{Kick, now};
 
-use crate::blk_check::{check, poll_limit, range_limits};
+use crate::blk_check::{check, engine_choice, poll_limit, range_limits};
 use crate::blk_failure::{FailedRequest, failed_request};
 use crate::errors;
 use crate::exceptions::Exception;
+use crate::image::open_image;
 use crate::interrupt::Interrupt;
 use crate::memory::GuestMemory;
 use crate::queue::QueueConfig;
@@ -29,6 +30,8 @@ type Counters = (u64, u64, u64, u64, u64);
 pub struct BlkDevice {
     /// None once closed.
     device: Mutex<Option<Arc<virtmesh_blk::BlkDevice>>>,
+    engine: &'static str,
+    engine_reason: String,
 }
 
 impl BlkDevice {
@@ -67,8 +70,15 @@ impl BlkDevice {
         write_log=None,
         poll_us=50,
         poll_on_one_processor=false,
+        bypass_cache=false,
+        engine="auto",
+        queue_size=256,
     ))]
-    #[expect(clippy::too_many_arguments, reason = "Python passes them by keyword")]
+    #[expect(
+        clippy::too_many_arguments,
+        clippy::fn_params_excessive_bools,
+        reason = "Python passes them by keyword"
+    )]
     #[expect(
         clippy::needless_pass_by_value,
         reason = "arguments are extracted by value"
@@ -91,8 +101,12 @@ impl BlkDevice {
         write_log: Option<PathBuf>,
         poll_us: u32,
         poll_on_one_processor: bool,
+        bypass_cache: bool,
+        engine: &str,
+        queue_size: u32,
     ) -> PyResult<Self> {
         check(block_size, threads)?;
+        let choice = engine_choice(engine)?;
         let options = DiskOptions {
             serial: serial.to_owned(),
             seg_max,
@@ -103,7 +117,7 @@ impl BlkDevice {
             poll: poll_limit(poll_us, poll_on_one_processor),
         };
         let image = py
-            .detach(|| Image::open(&path, read_only, u64::from(block_size)))
+            .detach(|| open_image(&path, read_only, block_size, bypass_cache))
             .map_err(|error| errors::image(py, &error))?;
         let log = open_log(py, write_log, &image, block_size)?;
         let disk = Disk::new(image, options).ok_or_else(|| {
@@ -112,10 +126,20 @@ impl BlkDevice {
             ))
         })?;
         let disk = disk.with_log(log);
-        let engine = Arc::new(SyncEngine::new(threads, queues)?);
+        let chosen = choice
+            .start(threads, (queues, queue_size), &disk.image)
+            .map_err(|error| errors::engine(py, &error))?;
+        let Chosen {
+            engine,
+            name,
+            reason,
+        } = chosen;
         let device = virtmesh_blk::BlkDevice::new(disk, engine);
-        let device = Mutex::new(Some(Arc::new(device)));
-        Ok(Self { device })
+        Ok(Self {
+            device: Mutex::new(Some(Arc::new(device))),
+            engine: name,
+            engine_reason: reason,
+        })
     }
 
     #[getter]
@@ -137,6 +161,16 @@ impl BlkDevice {
     #[getter]
     fn image_identity(&self) -> PyResult<(u64, u64)> {
         Ok(self.device()?.disk().image.identity())
+    }
+
+    #[getter]
+    fn engine(&self) -> &'static str {
+        self.engine
+    }
+
+    #[getter]
+    fn engine_reason(&self) -> &str {
+        &self.engine_reason
     }
 
     #[getter]

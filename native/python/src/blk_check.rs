@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use virtmesh_blk::{PollLimit, RangeLimits};
+use virtmesh_blk::{EngineChoice, PollLimit, RangeLimits};
 
 /// Block sizes that drivers know what to do with: powers of two, in bytes.
 const BLOCK_SIZES: std::ops::RangeInclusive<u32> = 512..=65536;
@@ -38,4 +38,12 @@ pub fn poll_limit(time_us: u32, on_one_processor: bool) -> PollLimit {
         time: Duration::from_micros(time_us.into()),
         on_one_processor,
     }
+}
+
+/// The engine of this name.
+pub fn engine_choice(name: &str) -> PyResult<EngineChoice> {
+    EngineChoice::of_name(name).ok_or_else(|| {
+        let names = EngineChoice::NAMES.join(", ");
+        PyValueError::new_err(format!("there is no engine {name:?}: give one of {names}"))
+    })
 }

@@ -6,7 +6,7 @@ use std::fmt::{Display, Write};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use virtmesh_blk::failure::Cause;
-use virtmesh_blk::{ImageError, ResizeError, StartError};
+use virtmesh_blk::{EngineError, ImageError, ResizeError, StartError};
 use virtmesh_device::EventfdError;
 use virtmesh_ring::{ConfigError, MemoryError, RingError};
 
@@ -92,10 +92,16 @@ pub fn image(py: Python<'_>, error: &ImageError) -> PyErr {
         ImageError::BadSize { size, .. } => {
             Exception::BadSize.make(py, &message, &[("size_bytes", size)])
         }
-        ImageError::NotAnImage { .. } | ImageError::NotLockable { .. } | ImageError::Io { .. } => {
-            raise(py, Exception::ImageError, &message)
-        }
+        ImageError::NotAnImage { .. }
+        | ImageError::NotLockable { .. }
+        | ImageError::NoDirectIo { .. }
+        | ImageError::Io { .. } => raise(py, Exception::ImageError, &message),
     }
+}
+
+/// Convert why a disk has no engine.
+pub fn engine(py: Python<'_>, error: &EngineError) -> PyErr {
+    raise(py, Exception::VirtmeshError, &chain(error))
 }
 
 /// Convert the refusal of a resize.

@@ -534,6 +534,12 @@ class BlkDevice:
 
     The thread of a queue polls its ring for `poll_us` microseconds at most before it sleeps, while
     that wins; where this process may use one processor only, just with `poll_on_one_processor`.
+
+    With `bypass_cache` the image is read and written past the page cache. Errors: ImageError where
+    its file system can't; BadSize if it does not end with a block of the storage.
+    `engine` is auto, threads, io_uring or null, which moves no bytes; `queue_size` is how many
+    requests a queue has at most. Errors: ValueError for another engine; VirtmeshError if there is
+    no io_uring for this image.
     """
 
     def __new__(
@@ -555,7 +561,16 @@ class BlkDevice:
         write_log: str | None = None,
         poll_us: int = 50,
         poll_on_one_processor: bool = False,
+        bypass_cache: bool = False,
+        engine: str = "auto",
+        queue_size: int = 256,
     ) -> Self: ...
+    @property
+    def engine(self) -> str:
+        """What executes requests: threads, io_uring or null."""
+    @property
+    def engine_reason(self) -> str:
+        """Why it is not io_uring, where that would be quicker; empty otherwise."""
     @property
     def capacity(self) -> int:
         """Capacity in bytes."""
@@ -1027,5 +1042,7 @@ class Picture:
         All of it is of one moment. It waits while a flush is copied.
         """
 
-def try_image(path: str, read_only: bool, block_size: int) -> None:
+def try_image(
+    path: str, read_only: bool, block_size: int, *, bypass_cache: bool = False
+) -> None:
     """Open and lock an image, and let it go again. Errors: those of BlkDevice for images."""

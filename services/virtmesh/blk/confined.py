@@ -15,6 +15,7 @@ from virtmesh.blk.creation_mark import leave_creation_mark
 from virtmesh.blk.image import add_hint, check_image
 from virtmesh.blk.image_format import RAW
 from virtmesh.blk.options import check_options, make_image
+from virtmesh.blk.settings import ENGINES, NONE, WRITEBACK
 from virtmesh.blk.write_log import make_write_log
 from virtmesh.sandbox import Access, Needs
 from virtmesh_common.blk.errors import ImageError
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 
 LOOPS = (Path("/sys/block"), Path("/sys/devices/virtual/block"))
 """Where loop devices say which files they use."""
+ENTER = "io_uring_enter"
+RINGS = ("io_uring_setup", "io_uring_register")
+"""What makes rings. They are made before the service is sealed, and limited to the image: seccomp
+does not see what goes through a ring."""
 BLKDISCARD = 0x1277
 """The request of ioctl for block device nodes."""
 # ruff: noqa: A002 - format is the name of the option
@@ -51,7 +56,12 @@ def prepare(
     make_image(options, size, creation_mark, resume=resume)
     check_image(image, read_only=options.read_only, is_raw=resume or format == RAW)
     try:
-        try_image(str(image), options.read_only, options.block_size)
+        try_image(
+            str(image),
+            options.read_only,
+            options.block_size,
+            bypass_cache=options.cache == NONE,
+        )
     except ImageError as error:
         raise add_hint(error, image, options.block_size) from error
     if creation_mark is not None:
@@ -64,6 +74,8 @@ def needs(
     creation_mark: Path | None = None,
     read_only: bool = False,
     write_log: Path | None = None,
+    cache: str = WRITEBACK,
+    engine: str = ENGINES[0],
     **_others: Any,
 ) -> Needs:
     """Return what the service of a disk needs of its sandbox."""
@@ -73,4 +85,10 @@ def needs(
     if write_log is not None:
         paths.append((write_log, Access.WRITE))
     paths += [(path, Access.READ) for path in LOOPS]
-    return Needs(paths, ioctls=(BLKDISCARD,))
+    may_ring = cache == NONE and engine in ("auto", "io_uring")
+    return Needs(
+        paths,
+        ioctls=(BLKDISCARD,),
+        system_calls=(ENTER,) if may_ring else (),
+        unsealed_calls=RINGS if may_ring else (),
+    )

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from virtmesh_native import BlkDevice, Interrupt
 
 from virtmesh.blk.image_watch import ImageWatch
-from virtmesh.blk.settings import OFFERED, OFFERED_WRITABLE, BlkOptions
+from virtmesh.blk.settings import NONE, OFFERED, OFFERED_WRITABLE, BlkOptions
 from virtmesh.blk.write_log import refuse_resize
 from virtmesh.mmio.device import Execution
 from virtmesh_common.blk import spec as blk
@@ -91,6 +91,9 @@ class BlkModel:
             write_log=str(options.write_log) if options.write_log else None,
             poll_us=options.poll_limit_us,
             poll_on_one_processor=options.poll_us is not None,
+            bypass_cache=options.cache == NONE,
+            engine=options.engine,
+            queue_size=options.queue_size,
         )
         self.watch = ImageWatch(self.disk, options.image, read_only=options.read_only)
         """Reports failures and trouble with the image, once it is started."""

@@ -15,6 +15,8 @@ from virtmesh.blk.model import BlkModel
 from virtmesh.blk.settings import (
     OFFERED,
     OFFERED_WRITABLE,
+    CACHE,
+    ENGINES,
     ON_ERROR,
     POLL_US,
     POLL_US_MAX,
@@ -129,6 +131,22 @@ OPTIONS = (
         " most, while that wins; 0: never. Given, it polls even if the service may use one"
         " processor only: the driver may have another one."
         f"  [default: {POLL_US}, with two processors or more]",
+    ),
+    click.Option(
+        ["--cache"],
+        type=click.Choice(CACHE),
+        default=CACHE[0],
+        show_default=True,
+        help="Whether reads and writes go through the page cache of this host: writeback, or none,"
+        " which moves them between memory and the storage. Flushes count either way.",
+    ),
+    click.Option(
+        ["--engine"],
+        type=click.Choice(ENGINES),
+        default=ENGINES[0],
+        show_default=True,
+        help="What executes requests. auto: io_uring with --cache none where the system allows it,"
+        " threads otherwise. null moves no bytes: for measuring what the rest costs.",
     ),
     without_option(OFFERED | OFFERED_WRITABLE, BlkFeature),
     quirks_option(QUIRKS),

@@ -70,6 +70,9 @@ class BlockAdmin(block_pb2_grpc.BlockAdminServiceServicer):
             held_requests=model.disk.held,
             write_log=str(model.options.write_log or ""),
             poll_us=model.options.poll_limit_us,
+            cache=model.options.cache,
+            engine=model.disk.engine,
+            engine_reason=model.disk.engine_reason,
         )
 
     async def Resize(

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 ON_ERROR = ("report", "stop")
 """What is done with a request that the storage fails: complete it so, or hold it and try again."""
+CACHE = WRITEBACK, NONE = ("writeback", "none")
+"""Whether reads and writes go through the page cache of this host."""
+ENGINES = ("auto", "threads", "io_uring", "null")
+"""What executes requests."""
 POLL_US = 50
 """Default of poll_us."""
 POLL_US_MAX = 1000
@@ -46,7 +50,7 @@ class BlkOptions:
     the bits of features that it does not offer; `on_error` is one of ON_ERROR; `write_log` is the
     file that records what changes the disk. `poll_us` is how long the thread of a queue polls its
     ring before it sleeps, at most, and 0 turns that off; None is POLL_US, but where the service may
-    use one processor only it does not poll.
+    use one processor only it does not poll. `cache` is one of CACHE, `engine` one of ENGINES.
     """
 
     image: Path
@@ -62,6 +66,8 @@ class BlkOptions:
     on_error: str = ON_ERROR[0]
     write_log: Path | None = None
     poll_us: int | None = None
+    cache: str = WRITEBACK
+    engine: str = ENGINES[0]
 
     @property
     def poll_limit_us(self) -> int:

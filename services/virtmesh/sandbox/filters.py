@@ -39,10 +39,11 @@ def spell_filters(needs: Needs, processor: str, pid: int) -> str:
         *(_where("ioctl", 1, "eq", one) for one in (*calls.IOCTLS, *needs.ioctls)),
         *(_where("prctl", 0, "eq", one) for one in calls.PRCTLS),
     ]
+    unknown = {*calls.UNKNOWN} - wanted - {*needs.unsealed_calls}
     eperm, enosys = {"errno": errno.EPERM}, {"errno": errno.ENOSYS}
     return json.dumps(
         {
-            "early": _filter(_plain(calls.UNKNOWN), enosys, others="allow"),
+            "early": _filter(_plain(unknown), enosys, others="allow"),
             "killed": _filter(_plain(killed), "kill_process", others="allow"),
             "refused": _filter([*_plain(refused), *to_others], eperm, others="allow"),
             "allowed": _filter([*_plain(allowed), *with_arguments], "allow", others=enosys),

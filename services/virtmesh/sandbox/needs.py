@@ -41,6 +41,8 @@ class Needs:
     connect: Sequence[int] | None = ()
     """TCP ports to connect to; None: all."""
     system_calls: Sequence[str] = ()
+    unsealed_calls: Sequence[str] = ()
+    """System calls until the service is sealed, of those that are unknown from the start."""
     ioctls: Sequence[int] = ()
     """Requests of ioctl."""
 
@@ -53,6 +55,7 @@ class Needs:
             self.connects or other.connects,
             None if all_ports else (*(self.connect or ()), *(other.connect or ())),
             (*self.system_calls, *other.system_calls),
+            (*self.unsealed_calls, *other.unsealed_calls),
             (*self.ioctls, *other.ioctls),
         )
 

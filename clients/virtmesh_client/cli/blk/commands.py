@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from virtmesh_client.cli.blk.copy import export, import_, read, write
@@ -13,6 +15,9 @@ from virtmesh_client.cli.settings import SIZE, Settings, common, device_argument
 from virtmesh_client.cli.show import show_facts, show_json, show_table
 from virtmesh_client.sizes import spell_size
 from virtmesh_common.printable import say
+
+if TYPE_CHECKING:
+    from virtmesh_client.models import DiskInfo
 
 
 @click.group()
@@ -34,6 +39,17 @@ def done(settings: Settings, message: str, **facts: object) -> None:
         show_json(facts)
     elif not settings.quiet:
         say(message)
+
+
+def spell_engine(disk: DiskInfo) -> str:
+    """Return what executes the requests of a disk, and how."""
+    if disk.engine == "null":
+        return "null: it moves no bytes"
+    if not disk.engine:
+        return "-"  # A service of before does not say.
+    way = "past" if disk.bypasses_cache else "through"
+    reason = f" ({disk.engine_reason})" if disk.engine_reason else ""
+    return f"{disk.engine}, {way} the page cache{reason}"
 
 
 @blk.command()
@@ -59,6 +75,7 @@ def info(settings: Settings, device: str, retry_for: float) -> None:
             ("cache", "write-back" if disk.write_back else "write-through"),
             ("queues", disk.queues),
             ("polling", f"at most {disk.poll_us} us" if disk.poll_us else "never"),
+            ("engine", spell_engine(disk)),
             ("largest request", spell_size(disk.request_size_max_bytes)),
             ("image", f"{disk.image.path} ({allocated} allocated)"),
             *([("image trouble", disk.image.trouble)] if disk.image.trouble else []),

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dvirtmesh/block/v1/block.proto\x12\x11virtmesh.block.v1\"\x10\n\x0eGetInfoRequest\"\x92\x02\n\x0fGetInfoResponse\x12\x16\n\x0e\x63\x61pacity_bytes\x18\x01 \x01(\x04\x12\x18\n\x10\x62lock_size_bytes\x18\x02 \x01(\r\x12\x11\n\tread_only\x18\x03 \x01(\x08\x12\x0e\n\x06serial\x18\x04 \x01(\t\x12\x12\n\nimage_path\x18\x05 \x01(\t\x12\x17\n\x0f\x61llocated_bytes\x18\x06 \x01(\x04\x12\x19\n\x11\x63onfig_generation\x18\x07 \x01(\r\x12\x15\n\rimage_trouble\x18\x08 \x01(\t\x12\x10\n\x08on_error\x18\t \x01(\t\x12\x15\n\rheld_requests\x18\n \x01(\r\x12\x11\n\twrite_log\x18\x0b \x01(\t\x12\x0f\n\x07poll_us\x18\x0c \x01(\r\"=\n\rResizeRequest\x12\x16\n\x0e\x63\x61pacity_bytes\x18\x01 \x01(\x04\x12\x14\n\x0c\x61llow_shrink\x18\x02 \x01(\x08\"I\n\x0eResizeResponse\x12\x1f\n\x17previous_capacity_bytes\x18\x01 \x01(\x04\x12\x16\n\x0e\x63\x61pacity_bytes\x18\x02 \x01(\x04\"\x0e\n\x0c\x46lushRequest\"\x0f\n\rFlushResponse\"\'\n\x12SetReadOnlyRequest\x12\x11\n\tread_only\x18\x01 \x01(\x08\"\x15\n\x13SetReadOnlyResponse\" \n\rResumeRequest\x12\x0f\n\x07give_up\x18\x01 \x01(\x08\"\"\n\x0eResumeResponse\x12\x10\n\x08requests\x18\x01 \x01(\r\"\x1b\n\x0bMarkRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\"\x1f\n\x0cMarkResponse\x12\x0f\n\x07\x65ntries\x18\x01 \x01(\x04\"E\n\x13ListFailuresRequest\x12\x1b\n\x0estatus_address\x18\x01 \x01(\x04H\x00\x88\x01\x01\x42\x11\n\x0f_status_address\"K\n\x14ListFailuresResponse\x12\x33\n\x08\x66\x61ilures\x18\x01 \x03(\x0b\x32!.virtmesh.block.v1.RequestFailure\"\x91\x01\n\x0eRequestFailure\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0e\n\x06sector\x18\x03 \x01(\x04\x12\r\n\x05\x62ytes\x18\x04 \x01(\x04\x12\x16\n\x0estatus_address\x18\x05 \x01(\x04\x12\r\n\x05\x63\x61use\x18\x06 \x01(\t\x12\r\n\x05\x65rrno\x18\x07 \x01(\x05\x12\x0c\n\x04text\x18\x08 \x01(\t\"\x11\n\x0fGetStatsRequest\"k\n\x10GetStatsResponse\x12\x31\n\x08requests\x18\x01 \x03(\x0b\x32\x1f.virtmesh.block.v1.RequestStats\x12\x11\n\tin_flight\x18\x02 \x01(\x04\x12\x11\n\tmalformed\x18\x03 \x01(\x04\"p\n\x0cRequestStats\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\n\n\x02ok\x18\x02 \x01(\x04\x12\x11\n\tio_errors\x18\x03 \x01(\x04\x12\x13\n\x0bunsupported\x18\x04 \x01(\x04\x12\r\n\x05\x62ytes\x18\x05 \x01(\x04\x12\x0f\n\x07\x62usy_us\x18\x06 \x01(\x04\x32\xac\x05\n\x11\x42lockAdminService\x12P\n\x07GetInfo\x12!.virtmesh.block.v1.GetInfoRequest\x1a\".virtmesh.block.v1.GetInfoResponse\x12M\n\x06Resize\x12 .virtmesh.block.v1.ResizeRequest\x1a!.virtmesh.block.v1.ResizeResponse\x12J\n\x05\x46lush\x12\x1f.virtmesh.block.v1.FlushRequest\x1a .virtmesh.block.v1.FlushResponse\x12\\\n\x0bSetReadOnly\x12%.virtmesh.block.v1.SetReadOnlyRequest\x1a&.virtmesh.block.v1.SetReadOnlyResponse\x12M\n\x06Resume\x12 .virtmesh.block.v1.ResumeRequest\x1a!.virtmesh.block.v1.ResumeResponse\x12G\n\x04Mark\x12\x1e.virtmesh.block.v1.MarkRequest\x1a\x1f.virtmesh.block.v1.MarkResponse\x12_\n\x0cListFailures\x12&.virtmesh.block.v1.ListFailuresRequest\x1a\'.virtmesh.block.v1.ListFailuresResponse\x12S\n\x08GetStats\x12\".virtmesh.block.v1.GetStatsRequest\x1a#.virtmesh.block.v1.GetStatsResponseB\x1fZ\x1dvirtmesh/api/block/v1;blockv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dvirtmesh/block/v1/block.proto\x12\x11virtmesh.block.v1\"\x10\n\x0eGetInfoRequest\"\xc8\x02\n\x0fGetInfoResponse\x12\x16\n\x0e\x63\x61pacity_bytes\x18\x01 \x01(\x04\x12\x18\n\x10\x62lock_size_bytes\x18\x02 \x01(\r\x12\x11\n\tread_only\x18\x03 \x01(\x08\x12\x0e\n\x06serial\x18\x04 \x01(\t\x12\x12\n\nimage_path\x18\x05 \x01(\t\x12\x17\n\x0f\x61llocated_bytes\x18\x06 \x01(\x04\x12\x19\n\x11\x63onfig_generation\x18\x07 \x01(\r\x12\x15\n\rimage_trouble\x18\x08 \x01(\t\x12\x10\n\x08on_error\x18\t \x01(\t\x12\x15\n\rheld_requests\x18\n \x01(\r\x12\x11\n\twrite_log\x18\x0b \x01(\t\x12\x0f\n\x07poll_us\x18\x0c \x01(\r\x12\r\n\x05\x63\x61\x63he\x18\r \x01(\t\x12\x0e\n\x06\x65ngine\x18\x0e \x01(\t\x12\x15\n\rengine_reason\x18\x0f \x01(\t\"=\n\rResizeRequest\x12\x16\n\x0e\x63\x61pacity_bytes\x18\x01 \x01(\x04\x12\x14\n\x0c\x61llow_shrink\x18\x02 \x01(\x08\"I\n\x0eResizeResponse\x12\x1f\n\x17previous_capacity_bytes\x18\x01 \x01(\x04\x12\x16\n\x0e\x63\x61pacity_bytes\x18\x02 \x01(\x04\"\x0e\n\x0c\x46lushRequest\"\x0f\n\rFlushResponse\"\'\n\x12SetReadOnlyRequest\x12\x11\n\tread_only\x18\x01 \x01(\x08\"\x15\n\x13SetReadOnlyResponse\" \n\rResumeRequest\x12\x0f\n\x07give_up\x18\x01 \x01(\x08\"\"\n\x0eResumeResponse\x12\x10\n\x08requests\x18\x01 \x01(\r\"\x1b\n\x0bMarkRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\"\x1f\n\x0cMarkResponse\x12\x0f\n\x07\x65ntries\x18\x01 \x01(\x04\"E\n\x13ListFailuresRequest\x12\x1b\n\x0estatus_address\x18\x01 \x01(\x04H\x00\x88\x01\x01\x42\x11\n\x0f_status_address\"K\n\x14ListFailuresResponse\x12\x33\n\x08\x66\x61ilures\x18\x01 \x03(\x0b\x32!.virtmesh.block.v1.RequestFailure\"\x91\x01\n\x0eRequestFailure\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0e\n\x06sector\x18\x03 \x01(\x04\x12\r\n\x05\x62ytes\x18\x04 \x01(\x04\x12\x16\n\x0estatus_address\x18\x05 \x01(\x04\x12\r\n\x05\x63\x61use\x18\x06 \x01(\t\x12\r\n\x05\x65rrno\x18\x07 \x01(\x05\x12\x0c\n\x04text\x18\x08 \x01(\t\"\x11\n\x0fGetStatsRequest\"k\n\x10GetStatsResponse\x12\x31\n\x08requests\x18\x01 \x03(\x0b\x32\x1f.virtmesh.block.v1.RequestStats\x12\x11\n\tin_flight\x18\x02 \x01(\x04\x12\x11\n\tmalformed\x18\x03 \x01(\x04\"p\n\x0cRequestStats\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\n\n\x02ok\x18\x02 \x01(\x04\x12\x11\n\tio_errors\x18\x03 \x01(\x04\x12\x13\n\x0bunsupported\x18\x04 \x01(\x04\x12\r\n\x05\x62ytes\x18\x05 \x01(\x04\x12\x0f\n\x07\x62usy_us\x18\x06 \x01(\x04\x32\xac\x05\n\x11\x42lockAdminService\x12P\n\x07GetInfo\x12!.virtmesh.block.v1.GetInfoRequest\x1a\".virtmesh.block.v1.GetInfoResponse\x12M\n\x06Resize\x12 .virtmesh.block.v1.ResizeRequest\x1a!.virtmesh.block.v1.ResizeResponse\x12J\n\x05\x46lush\x12\x1f.virtmesh.block.v1.FlushRequest\x1a .virtmesh.block.v1.FlushResponse\x12\\\n\x0bSetReadOnly\x12%.virtmesh.block.v1.SetReadOnlyRequest\x1a&.virtmesh.block.v1.SetReadOnlyResponse\x12M\n\x06Resume\x12 .virtmesh.block.v1.ResumeRequest\x1a!.virtmesh.block.v1.ResumeResponse\x12G\n\x04Mark\x12\x1e.virtmesh.block.v1.MarkRequest\x1a\x1f.virtmesh.block.v1.MarkResponse\x12_\n\x0cListFailures\x12&.virtmesh.block.v1.ListFailuresRequest\x1a\'.virtmesh.block.v1.ListFailuresResponse\x12S\n\x08GetStats\x12\".virtmesh.block.v1.GetStatsRequest\x1a#.virtmesh.block.v1.GetStatsResponseB\x1fZ\x1dvirtmesh/api/block/v1;blockv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,39 +35,39 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETINFOREQUEST']._serialized_start=52
   _globals['_GETINFOREQUEST']._serialized_end=68
   _globals['_GETINFORESPONSE']._serialized_start=71
-  _globals['_GETINFORESPONSE']._serialized_end=345
-  _globals['_RESIZEREQUEST']._serialized_start=347
-  _globals['_RESIZEREQUEST']._serialized_end=408
-  _globals['_RESIZERESPONSE']._serialized_start=410
-  _globals['_RESIZERESPONSE']._serialized_end=483
-  _globals['_FLUSHREQUEST']._serialized_start=485
-  _globals['_FLUSHREQUEST']._serialized_end=499
-  _globals['_FLUSHRESPONSE']._serialized_start=501
-  _globals['_FLUSHRESPONSE']._serialized_end=516
-  _globals['_SETREADONLYREQUEST']._serialized_start=518
-  _globals['_SETREADONLYREQUEST']._serialized_end=557
-  _globals['_SETREADONLYRESPONSE']._serialized_start=559
-  _globals['_SETREADONLYRESPONSE']._serialized_end=580
-  _globals['_RESUMEREQUEST']._serialized_start=582
-  _globals['_RESUMEREQUEST']._serialized_end=614
-  _globals['_RESUMERESPONSE']._serialized_start=616
-  _globals['_RESUMERESPONSE']._serialized_end=650
-  _globals['_MARKREQUEST']._serialized_start=652
-  _globals['_MARKREQUEST']._serialized_end=679
-  _globals['_MARKRESPONSE']._serialized_start=681
-  _globals['_MARKRESPONSE']._serialized_end=712
-  _globals['_LISTFAILURESREQUEST']._serialized_start=714
-  _globals['_LISTFAILURESREQUEST']._serialized_end=783
-  _globals['_LISTFAILURESRESPONSE']._serialized_start=785
-  _globals['_LISTFAILURESRESPONSE']._serialized_end=860
-  _globals['_REQUESTFAILURE']._serialized_start=863
-  _globals['_REQUESTFAILURE']._serialized_end=1008
-  _globals['_GETSTATSREQUEST']._serialized_start=1010
-  _globals['_GETSTATSREQUEST']._serialized_end=1027
-  _globals['_GETSTATSRESPONSE']._serialized_start=1029
-  _globals['_GETSTATSRESPONSE']._serialized_end=1136
-  _globals['_REQUESTSTATS']._serialized_start=1138
-  _globals['_REQUESTSTATS']._serialized_end=1250
-  _globals['_BLOCKADMINSERVICE']._serialized_start=1253
-  _globals['_BLOCKADMINSERVICE']._serialized_end=1937
+  _globals['_GETINFORESPONSE']._serialized_end=399
+  _globals['_RESIZEREQUEST']._serialized_start=401
+  _globals['_RESIZEREQUEST']._serialized_end=462
+  _globals['_RESIZERESPONSE']._serialized_start=464
+  _globals['_RESIZERESPONSE']._serialized_end=537
+  _globals['_FLUSHREQUEST']._serialized_start=539
+  _globals['_FLUSHREQUEST']._serialized_end=553
+  _globals['_FLUSHRESPONSE']._serialized_start=555
+  _globals['_FLUSHRESPONSE']._serialized_end=570
+  _globals['_SETREADONLYREQUEST']._serialized_start=572
+  _globals['_SETREADONLYREQUEST']._serialized_end=611
+  _globals['_SETREADONLYRESPONSE']._serialized_start=613
+  _globals['_SETREADONLYRESPONSE']._serialized_end=634
+  _globals['_RESUMEREQUEST']._serialized_start=636
+  _globals['_RESUMEREQUEST']._serialized_end=668
+  _globals['_RESUMERESPONSE']._serialized_start=670
+  _globals['_RESUMERESPONSE']._serialized_end=704
+  _globals['_MARKREQUEST']._serialized_start=706
+  _globals['_MARKREQUEST']._serialized_end=733
+  _globals['_MARKRESPONSE']._serialized_start=735
+  _globals['_MARKRESPONSE']._serialized_end=766
+  _globals['_LISTFAILURESREQUEST']._serialized_start=768
+  _globals['_LISTFAILURESREQUEST']._serialized_end=837
+  _globals['_LISTFAILURESRESPONSE']._serialized_start=839
+  _globals['_LISTFAILURESRESPONSE']._serialized_end=914
+  _globals['_REQUESTFAILURE']._serialized_start=917
+  _globals['_REQUESTFAILURE']._serialized_end=1062
+  _globals['_GETSTATSREQUEST']._serialized_start=1064
+  _globals['_GETSTATSREQUEST']._serialized_end=1081
+  _globals['_GETSTATSRESPONSE']._serialized_start=1083
+  _globals['_GETSTATSRESPONSE']._serialized_end=1190
+  _globals['_REQUESTSTATS']._serialized_start=1192
+  _globals['_REQUESTSTATS']._serialized_end=1304
+  _globals['_BLOCKADMINSERVICE']._serialized_start=1307
+  _globals['_BLOCKADMINSERVICE']._serialized_end=1991
 # @@protoc_insertion_point(module_scope)

@@ -53,6 +53,9 @@ class GetInfoResponse(_message.Message):
     HELD_REQUESTS_FIELD_NUMBER: _builtins.int
     WRITE_LOG_FIELD_NUMBER: _builtins.int
     POLL_US_FIELD_NUMBER: _builtins.int
+    CACHE_FIELD_NUMBER: _builtins.int
+    ENGINE_FIELD_NUMBER: _builtins.int
+    ENGINE_REASON_FIELD_NUMBER: _builtins.int
     capacity_bytes: _builtins.int
     """Capacity in bytes."""
     block_size_bytes: _builtins.int
@@ -83,6 +86,12 @@ class GetInfoResponse(_message.Message):
     """How long the thread of a queue polls its ring before it sleeps, at most, in microseconds; 0 if it
     never does.
     """
+    cache: _builtins.str
+    """Whether reads and writes go through the page cache of the host: writeback or none."""
+    engine: _builtins.str
+    """What executes requests: threads, io_uring, or null, which moves no bytes."""
+    engine_reason: _builtins.str
+    """Why it is not io_uring, where that would be quicker; empty otherwise."""
     def __init__(
         self,
         *,
@@ -98,10 +107,13 @@ class GetInfoResponse(_message.Message):
         held_requests: _builtins.int = ...,
         write_log: _builtins.str = ...,
         poll_us: _builtins.int = ...,
+        cache: _builtins.str = ...,
+        engine: _builtins.str = ...,
+        engine_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated_bytes", b"allocated_bytes", "block_size_bytes", b"block_size_bytes", "capacity_bytes", b"capacity_bytes", "config_generation", b"config_generation", "held_requests", b"held_requests", "image_path", b"image_path", "image_trouble", b"image_trouble", "on_error", b"on_error", "poll_us", b"poll_us", "read_only", b"read_only", "serial", b"serial", "write_log", b"write_log"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated_bytes", b"allocated_bytes", "block_size_bytes", b"block_size_bytes", "cache", b"cache", "capacity_bytes", b"capacity_bytes", "config_generation", b"config_generation", "engine", b"engine", "engine_reason", b"engine_reason", "held_requests", b"held_requests", "image_path", b"image_path", "image_trouble", b"image_trouble", "on_error", b"on_error", "poll_us", b"poll_us", "read_only", b"read_only", "serial", b"serial", "write_log", b"write_log"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
