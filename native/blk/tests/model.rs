@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Answer, Driver, PLAIN, Rig, Shape, header, pattern, range};
+use common::{Answer, Driver, PLAIN, Rig, Shape, WAYS, Way, header, pattern, range};
 use proptest::prelude::*;
 use virtmesh_blk::RequestType;
 use virtmesh_blk::spec::{
@@ -14,9 +14,15 @@ const IOERR: u8 = 1;
 
 #[test]
 fn queues_work_side_by_side() {
+    WAYS.into_iter().for_each(work_side_by_side);
+}
+
+fn work_side_by_side(way: Way) {
     const QUEUES: usize = 4;
     const SHARE: usize = 256 << 10;
-    let rig = Rig::new(&vec![0; QUEUES * SHARE], 3);
+    let Some(rig) = Rig::by(way, &vec![0; QUEUES * SHARE], (3, QUEUES)) else {
+        return;
+    };
     std::thread::scope(|scope| {
         for (index, seed) in (0..QUEUES).zip(1..) {
             let rig = &rig;
@@ -142,7 +148,7 @@ fn ask(driver: &mut Driver, step: &Step) -> (u8, Vec<u8>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
     /// Any program leaves disk and answers as a plain vector would.
     #[test]
@@ -155,9 +161,12 @@ proptest! {
         indirect: bool,
         threads in 1..4_usize,
         write_back: bool,
+        way in prop::sample::select(WAYS.to_vec()),
     ) {
         let mut expected = pattern(256 * 512, 3);
-        let rig = Rig::new(&expected, threads);
+        let rig = Rig::by(way, &expected, (threads, 1));
+        prop_assume!(rig.is_some());
+        let rig = rig.unwrap();
         rig.device.disk().set_write_back(write_back);
         let mut driver = rig.with_driver(Shape { size, event_idx, indirect, packed }, 4);
         for step in steps {

@@ -166,7 +166,9 @@ def _latencies(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def _us(buckets: Buckets, share: float) -> str:
-    """Return a percentile in microseconds."""
+    """Return a percentile in microseconds; a dash for who tells no latencies, as fio here."""
+    if not buckets:
+        return "-"
     return number(percentile(buckets, share) / 1000)
 
 

@@ -47,9 +47,10 @@ def outage(machine: Machine, pid: int) -> float:
     pytest.fail(f"the disk is not back after {SECONDS:g} s")
 
 
-def test_a_disk_killed_under_load_costs_its_clients_nothing_but_time(cli: Cli) -> None:
+@pytest.mark.parametrize("cache", ["writeback", "none"])
+def test_a_disk_killed_under_load_costs_its_clients_nothing_but_time(cli: Cli, cache: str) -> None:
     """No error, nothing lost, nothing torn, nobody hangs; the outages are printed."""
-    cli.up("--disk", "disk.img,size=16M")
+    cli.up("--disk", f"disk.img,size=16M,cache={cache}")
     chance = random.Random(SEED)  # noqa: S311 - reproducible
     stop = threading.Event()
     outages: list[float] = []

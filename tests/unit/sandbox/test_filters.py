@@ -60,6 +60,17 @@ def test_no_call_is_in_two_lists() -> None:
     assert len(together) == len(set(together))
 
 
+def test_rings_are_made_before_the_seal_only() -> None:
+    """What goes through them is not seen by the filters."""
+    making = {"io_uring_setup", "io_uring_register"}
+    disk = Needs(system_calls=("io_uring_enter",), unsealed_calls=(*making,))
+
+    assert names(Needs(), "early") == {"io_uring_enter", *making}
+    assert names(disk, "early") == set()
+    assert "io_uring_enter" in names(disk, "allowed")
+    assert not making & names(disk, "allowed")
+
+
 def test_only_who_connects_makes_sockets() -> None:
     """Nobody listens at a new place."""
     device, kernel = Needs(), Needs(connects=True)

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::NamedTempFile;
-use virtmesh_blk::{BlkDevice, Disk, DiskOptions, Image, PollLimit, RangeLimits, SyncEngine};
+use virtmesh_blk::{
+    BlkDevice, Disk, DiskOptions, Engine, EngineChoice, Image, PollLimit, RangeLimits, SyncEngine,
+};
 use virtmesh_device::{EventFd, Interrupt, Kick};
 use virtmesh_ring::{DriverQueue, GuestRam, QueueConfig, RegionSpec, Segment};
 
@@ -293,6 +295,29 @@ pub fn is_signalled(event: &EventFd, limit: Duration) -> bool {
     unsafe { libc::poll(&raw mut entry, 1, limit.as_millis().try_into().unwrap()) == 1 }
 }
 
+/// How a disk reads and writes its image.
+#[derive(Debug, Clone, Copy)]
+pub struct Way {
+    pub bypass_cache: bool,
+    pub engine: EngineChoice,
+}
+
+/// All ways.
+pub const WAYS: [Way; 3] = [
+    Way {
+        bypass_cache: false,
+        engine: EngineChoice::Threads,
+    },
+    Way {
+        bypass_cache: true,
+        engine: EngineChoice::Threads,
+    },
+    Way {
+        bypass_cache: true,
+        engine: EngineChoice::Uring,
+    },
+];
+
 /// A device over an image file, with one interrupt.
 pub struct Rig {
     pub device: BlkDevice,
@@ -308,9 +333,31 @@ impl Rig {
     pub fn with_options(content: &[u8], threads: usize, options: DiskOptions) -> Self {
         let file = image_file(content);
         let image = Image::open(file.path(), false, 512).unwrap();
+        let engine = Arc::new(SyncEngine::new(threads, 1).unwrap());
+        Self::of(file, image, options, engine)
+    }
+
+    /// A device whose image is read and written in one of [`WAYS`], for so many queues. None where this
+    /// host has no such way: the file system of temporary files, or a container, may lack it.
+    pub fn by(way: Way, content: &[u8], (threads, queues): (usize, usize)) -> Option<Self> {
+        let file = image_file(content);
+        let mut image = Image::open(file.path(), false, 512).unwrap();
+        if way.bypass_cache {
+            image = image.bypass_cache(file.path()).ok()?;
+        }
+        let chosen = way.engine.start(threads, (queues, 64), &image).ok()?;
+        Some(Self::of(file, image, options(), chosen.engine))
+    }
+
+    fn of(
+        file: NamedTempFile,
+        image: Image,
+        options: DiskOptions,
+        engine: Arc<dyn Engine>,
+    ) -> Self {
         let disk = Disk::new(image, options).unwrap();
         disk.set_features(FEATURES);
-        let device = BlkDevice::new(disk, Arc::new(SyncEngine::new(threads, 1).unwrap()));
+        let device = BlkDevice::new(disk, engine);
         let interrupt = Arc::new(Interrupt::new().unwrap());
         Self {
             device,
