@@ -1042,7 +1042,5 @@ class Picture:
         All of it is of one moment. It waits while a flush is copied.
         """
 
-def try_image(
-    path: str, read_only: bool, block_size: int, *, bypass_cache: bool = False
-) -> None:
+def try_image(path: str, read_only: bool, block_size: int, *, bypass_cache: bool = False) -> None:
     """Open and lock an image, and let it go again. Errors: those of BlkDevice for images."""

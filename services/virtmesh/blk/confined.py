@@ -15,7 +15,7 @@ from virtmesh.blk.creation_mark import leave_creation_mark
 from virtmesh.blk.image import add_hint, check_image
 from virtmesh.blk.image_format import RAW
 from virtmesh.blk.options import check_options, make_image
-from virtmesh.blk.settings import ENGINES, NONE, WRITEBACK
+from virtmesh.blk.settings import NONE
 from virtmesh.blk.write_log import make_write_log
 from virtmesh.sandbox import Access, Needs
 from virtmesh_common.blk.errors import ImageError
@@ -74,9 +74,7 @@ def needs(
     creation_mark: Path | None = None,
     read_only: bool = False,
     write_log: Path | None = None,
-    cache: str = WRITEBACK,
-    engine: str = ENGINES[0],
-    **_others: Any,
+    **others: Any,
 ) -> Needs:
     """Return what the service of a disk needs of its sandbox."""
     paths = [(image, Access.READ if read_only else Access.WRITE)]
@@ -85,10 +83,10 @@ def needs(
     if write_log is not None:
         paths.append((write_log, Access.WRITE))
     paths += [(path, Access.READ) for path in LOOPS]
-    may_ring = cache == NONE and engine in ("auto", "io_uring")
+    has_rings = others.get("cache") == NONE and others.get("engine") in {"auto", "io_uring"}
     return Needs(
         paths,
         ioctls=(BLKDISCARD,),
-        system_calls=(ENTER,) if may_ring else (),
-        unsealed_calls=RINGS if may_ring else (),
+        system_calls=(ENTER,) if has_rings else (),
+        unsealed_calls=RINGS if has_rings else (),
     )

@@ -13,10 +13,10 @@ from virtmesh.blk.image import add_hint, check_image, create_image, describe_oth
 from virtmesh.blk.image_format import RAW
 from virtmesh.blk.model import BlkModel
 from virtmesh.blk.settings import (
-    OFFERED,
-    OFFERED_WRITABLE,
     CACHE,
     ENGINES,
+    OFFERED,
+    OFFERED_WRITABLE,
     ON_ERROR,
     POLL_US,
     POLL_US_MAX,
