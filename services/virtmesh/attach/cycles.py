@@ -55,7 +55,7 @@ class CycleBatch(Sequence[Access]):
         self._head = b"".join([one.packed for one in guards])
         self._count = len(run) + -(-len(run) // length) * len(guards) + len(tail)
 
-    @property
+    @cached_property
     def packed(self) -> bytes:
         """The entries of its packet."""
         parts, length = [], self._length

@@ -140,10 +140,9 @@ class RegisterWindow:
         None to another register, and none where a value does not fit: one by one, the first
         that does not is refused.
         """
-        if not self._is_data(offset, width) or max(values) > self._largest or min(values) < 0:
+        if not self._is_data(offset, width) or (characters := self._characters(values)) is None:
             return 0
         self._line.timeline.run_due()
-        characters = bytes(values) if width == 1 else bytes(value & BYTE for value in values)
         if written := self._chip.write_run(characters):
             self._main.writes[self._thr.name] += written
             if self._first_character:
@@ -192,6 +191,17 @@ class RegisterWindow:
                 return None
             shown.append(value)
         return shown
+
+    def _characters(self, values: Sequence[int]) -> bytes | None:
+        """Return the lowest 8 bits of each value; None where one does not fit the register."""
+        if self._largest == BYTE:
+            try:
+                return bytes(values)
+            except ValueError:
+                return None
+        if max(values) > self._largest or min(values) < 0:
+            return None
+        return bytes(value & BYTE for value in values)
 
     def _read_rbr(self) -> int:
         """Read RBR. Whoever waits for a driver that looks for characters has sent by then."""

@@ -106,6 +106,8 @@ class NS16550aRaw:
         self._behind = (Prepared.of(self._iir),)
         self._group = 1
         """Characters of a group."""
+        self._taking: tuple[tuple[int, int], CycleBatch] | None = None
+        """The last batch of groups, and their length and characters."""
 
     async def enable_fifos(self, size: int) -> None:
         """Empty and enable the FIFOs. `size` is their size in characters, which the probe found."""
@@ -174,8 +176,8 @@ class NS16550aRaw:
         each time that all of them were read.
         """
         guards, wanted = len(self._if_data), min(self._groups, limit // self._group)
-        size, run = guards + self._group, [self._read] * self._group * wanted
-        values = await self._access(CycleBatch(self._if_data, run, self._group, self._behind))
+        size = guards + self._group
+        values = await self._access(self._take_groups(wanted * self._group))
         # After the complete groups comes IIR alone, or IIR and LSR if the guard of LSR ended the
         # batch: a character has an error.
         complete, rest = divmod(len(values), size)
@@ -242,6 +244,14 @@ class NS16550aRaw:
         """Send one batch."""
         self.messages += 1
         return await self.bus.access(batch)
+
+    def _take_groups(self, characters: int) -> CycleBatch:
+        """Return the batch that reads so many characters in groups. That of bulk is made once."""
+        kind = self._group, characters
+        if self._taking is None or self._taking[0] != kind:
+            run = [self._read] * characters
+            self._taking = kind, CycleBatch(self._if_data, run, self._group, self._behind)
+        return self._taking[1]
 
     def _note(self, status: int) -> None:
         """Keep the bits that a read of LSR has cleared."""
