@@ -149,7 +149,7 @@ class BatchExecutor:
     ) -> None:
         """Execute what the device does in one piece of cycles at the beginning of a batch.
 
-        That takes a tenth of a turn at most, however large the batch is.
+        No other has a turn meanwhile: the largest batch takes about as long as a turn.
         """
         cycles = find_cycles(offsets, ops, values)
         if cycles is None or not (results := device.run_cycles(cycles)):
