@@ -20,7 +20,7 @@ from virtmesh_common.errors import BadWidth, RegisterError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from virtmesh.mmio.device import Device
+    from virtmesh.mmio.device import Cycles, Device
 
 __all__ = ["GUARD", "WRITE", "BatchExecutor", "BatchResult"]
 
@@ -122,11 +122,13 @@ class BatchExecutor:
         the same length.
         """
         size, count = self._slice, len(offsets)
-        if (self._cycles is None or count < SEVERAL) and (count <= size or not self._turn_ns):
+        device = self._cycles if count >= SEVERAL else None
+        cycles = None if device is None else find_cycles(offsets, ops, values)
+        if cycles is None and (count <= size or not self._turn_ns):
             return self._execute(offsets, ops, values)
         done, until = BatchResult(), monotonic_ns() + self._turn_ns
-        if self._cycles is not None:
-            self._in_cycles(self._cycles, offsets, ops, values, done)
+        if device is not None and cycles is not None:
+            self._in_cycles(device, cycles, done)
         if not self._turn_ns:
             size = count
         for start in range(len(done.values), count, size):
@@ -140,20 +142,12 @@ class BatchExecutor:
         return done
 
     @staticmethod
-    def _in_cycles(
-        device: CycleDevice,
-        offsets: list[int],
-        ops: list[int],
-        values: list[int],
-        done: BatchResult,
-    ) -> None:
-        """Execute what the device does in one piece of cycles at the beginning of a batch.
+    def _in_cycles(device: CycleDevice, cycles: Cycles, done: BatchResult) -> None:
+        """Execute what the device does in one piece of the cycles that a batch begins with.
 
         No other has a turn meanwhile: the largest batch takes about as long as a turn.
         """
-        cycles = find_cycles(offsets, ops, values)
-        if cycles is None or not (results := device.run_cycles(cycles)):
-            return
+        results = device.run_cycles(cycles)
         done.values += results
         if cycles.writes is not None:
             done.writes += len(results) // (len(cycles.guards) + cycles.length) * cycles.length

@@ -14,30 +14,31 @@ WRITE = 0x80
 """Bit of an op that means a write (register.proto)."""
 GUARD = 0x40
 """Bit of an op that means a guard (register.proto)."""
-GUARDS_MAX = 4
-"""Most guards of a cycle."""
-LENGTH_MAX = 64
-"""Most equal accesses of a cycle. Longer runs are worth little more together than each alone."""
+PERIOD_MAX = 64
+"""Most accesses of a cycle. Longer runs are worth little more together than each alone."""
 
 
 def find_cycles(offsets: list[int], ops: list[int], values: list[int]) -> Cycles | None:
     """Return the cycles that a batch begins with; None if they are not two at least."""
     count, guards = len(ops), 0
-    while guards < min(count, GUARDS_MAX) and is_guard(ops[guards]):
+    # Most batches end here, for less than an access costs.
+    if not count or not is_guard(ops[0]) or offsets[0] not in offsets[1 : PERIOD_MAX + 1]:
+        return None
+    period = offsets.index(offsets[0], 1)
+    if ops[period] != ops[0] or (times := count // period) < 2:
+        return None
+    while guards < period and is_guard(ops[guards]):
         guards += 1
-    if not 0 < guards < count or is_guard(ops[guards]):
+    whole, length = times * period, period - guards
+    if offsets[:whole] != offsets[:period] * times or ops[:whole] != ops[:period] * times:
         return None
-    offset, op = offsets[guards], ops[guards]
-    end, limit = guards + 1, min(count, guards + LENGTH_MAX)
-    while end < limit and ops[end] == op and offsets[end] == offset:
-        end += 1
-    times = count // end
-    whole = times * end
-    if times < 2 or offsets[:whole] != offsets[:end] * times or ops[:whole] != ops[:end] * times:
+    run = set(zip(offsets[guards:period], ops[guards:period], strict=True))
+    if len(run) != 1:
         return None
+    ((offset, op),) = run
     found = []
     for at in range(guards):
-        if values[at:whole:end].count(values[at]) != times:
+        if values[at:whole:period].count(values[at]) != times:
             return None
         mask, expected = values[at] >> 32, values[at] & 0xFFFF_FFFF
         found.append(Guard(offsets[at], ops[at] ^ GUARD, mask, expected))
@@ -45,8 +46,8 @@ def find_cycles(offsets: list[int], ops: list[int], values: list[int]) -> Cycles
     if op & WRITE:
         writes = values[:whole]
         for left in range(guards):
-            del writes[:: end - left]
-    return Cycles(tuple(found), offset, op & ~WRITE, end - guards, times, writes)
+            del writes[:: period - left]
+    return Cycles(tuple(found), offset, op & ~WRITE, length, times, writes)
 
 
 def is_guard(op: int) -> bool:

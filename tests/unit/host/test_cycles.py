@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from virtmesh.host.batch import GUARD, WRITE
-from virtmesh.host.cycles import GUARDS_MAX, LENGTH_MAX, find_cycles
+from virtmesh.host.cycles import PERIOD_MAX, find_cycles
 from virtmesh.mmio.device import Cycles, Guard
 
 Entries = list[tuple[int, int, int]]
@@ -52,9 +52,12 @@ def test_the_values_of_all_writes_are_found() -> None:
         [IF_ROOM, READ, READ, IF_ROOM, *writes(b"ab")],
         [IF_ROOM, READ, READ, IF_ROOM, READ, (1, 1, 0)],
         [IF_ROOM, READ, (5, 1 | GUARD, 1), READ],
-        [*[IF_ROOM] * (GUARDS_MAX + 1), READ] * 2,
+        [IF_ROOM, READ, IF_ROOM, IF_ROOM] * 2,
+        [IF_ROOM, READ, (1, 1, 0)] * 2,
+        [IF_ROOM, READ, (0, 1 | WRITE, 0)] * 2,
+        [IF_ROOM, READ, (5, 1, 0), READ] * 2,
         [(5, 1 | GUARD | WRITE, 0), READ] * 2,
-        [IF_ROOM, *[READ] * (LENGTH_MAX + 1)] * 2,
+        [IF_ROOM, *[READ] * PERIOD_MAX] * 2,
     ],
 )
 def test_other_batches_are_executed_as_they_are(batch: Entries) -> None:
