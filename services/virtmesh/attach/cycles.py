@@ -85,9 +85,8 @@ class CycleBatch(Sequence[Access]):
         """Where the tail begins."""
         return self._count - len(self._tail)
 
-    @cached_property
     def _accesses(self) -> list[Access]:
-        """Every access."""
+        """Make a list of every access."""
         made, guards = [], [one.access for one in self._guards]
         for start in range(0, len(self._run), self._length):
             made += guards
@@ -100,7 +99,7 @@ class CycleBatch(Sequence[Access]):
 
     def __iter__(self) -> Iterator[Access]:
         """Yield the accesses in order."""
-        return iter(self._accesses)
+        return iter(self._accesses())
 
     @overload
     def __getitem__(self, index: int) -> Access: ...
@@ -110,7 +109,15 @@ class CycleBatch(Sequence[Access]):
 
     def __getitem__(self, index: int | slice) -> Access | list[Access]:
         """Return an access, or several."""
-        return self._accesses[index]
+        if isinstance(index, slice):
+            return self._accesses()[index]
+        index = range(self._count)[index]
+        if index >= self._cycles_end:
+            return self._tail[index - self._cycles_end].access
+        cycle, place = divmod(index, self._period)
+        if place < len(self._guards):
+            return self._guards[place].access
+        return self._run[cycle * self._length + place - len(self._guards)].access
 
 
 def pack(batch: Sequence[Access]) -> bytes:

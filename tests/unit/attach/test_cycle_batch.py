@@ -43,6 +43,8 @@ def test_it_is_the_batch_of_its_accesses(
 
     assert (len(batch), list(batch)) == (len(plain), plain)
     assert [batch[place] for place in range(len(plain))] == plain
+    assert [batch[-place] for place in range(1, len(plain) + 1)] == plain[::-1]
+    assert batch[1:4] == plain[1:4]
     assert pack(batch) == pack(plain)
 
 
