@@ -7,6 +7,7 @@ RAM that the device sees. `GrpcBus` (virtmesh.attach.grpc_bus) reaches a device 
 
 from __future__ import annotations
 
+import struct
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -29,6 +30,8 @@ WRITE_OP = 0x80
 """Added to the width of a write (virtmesh.register.v1.AccessRequest.ops)."""
 GUARD_OP = 0x40
 """Added to the width of a guard."""
+ENTRY = struct.Struct("<IB3xQ")
+"""An access in a packet of the register channel: offset, op, value."""
 
 
 @dataclass(frozen=True, slots=True)

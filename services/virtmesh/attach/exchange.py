@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from virtmesh.attach.bus import columns
+from virtmesh.attach.cycles import CycleBatch
 from virtmesh_common.errors import BY_REASON, BadStream, RegisterError
 
 if TYPE_CHECKING:
@@ -37,12 +38,12 @@ class Exchange:
     """A batch that was sent or waits to be sent, and the future of its answer."""
 
     def __init__(self, batch: Sequence[Access]) -> None:
-        self._batch = batch
+        self.batch = batch
         self.answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
     def columns(self) -> tuple[list[int], list[int], list[int]]:
         """Return offsets, ops and values."""
-        return columns(self._batch)
+        return columns(self.batch)
 
     def set(self, answer: Answer) -> None:
         """Pass an answer to whoever waits for it, if somebody does."""
@@ -56,7 +57,7 @@ class Exchange:
 
     def result(self, answer: Answer) -> list[int]:
         """Check an answer. Errors: RegisterError classes; BadStream."""
-        return check_answer(self._batch, answer)
+        return check_answer(self.batch, answer)
 
 
 def check_answer(batch: Sequence[Access], answer: Answer) -> list[int]:
@@ -65,15 +66,21 @@ def check_answer(batch: Sequence[Access], answer: Answer) -> list[int]:
         kind = BY_REASON.get(refusal.reason, RegisterError)
         raise kind(refusal.message, index=refusal.index)
     values = answer.values
+    if not (isinstance(batch, CycleBatch) and batch.takes(values)):
+        _check_each(batch, values)
+    if len(values) == len(batch) or _ended_by_guard(batch, values):
+        return values
+    raise BadStream(f"{len(values)} values came for a batch of {len(batch)} accesses")
+
+
+def _check_each(batch: Sequence[Access], values: Sequence[int]) -> None:
+    """Check that each value fits its access, and that no guard had to end it. Errors: BadStream."""
     last = len(values) - 1
     for place, (value, one) in enumerate(zip(values, batch, strict=False)):
         if value >> (8 * one.width):
             raise BadStream(f"a read of {one.width} bytes returned {value:#x}, which is wider")
         if one.expect is not None and place < last and not one.met_by(value):
             raise BadStream(f"it executed accesses after guard {place}, which {value:#x} fails")
-    if len(values) == len(batch) or _ended_by_guard(batch, values):
-        return values
-    raise BadStream(f"{len(values)} values came for a batch of {len(batch)} accesses")
 
 
 def _ended_by_guard(batch: Sequence[Access], values: Sequence[int]) -> bool:

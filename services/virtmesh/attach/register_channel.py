@@ -13,6 +13,7 @@ import struct
 from collections import deque
 from typing import TYPE_CHECKING
 
+from virtmesh.attach.cycles import pack
 from virtmesh.attach.exchange import Answer, Exchange, Refusal
 from virtmesh.rpc.strangers import receive
 from virtmesh_common.errors import BadStream
@@ -28,8 +29,6 @@ ENTRY_LIMIT = 4000
 """Most accesses of one request."""
 REQUEST = struct.Struct("<II")
 """Tag, count."""
-ENTRY = struct.Struct("<IB3xQ")
-"""Offset, op, value."""
 ANSWER = struct.Struct("<IIIIQ")
 """Tag, count, flags, pending causes, line sequence."""
 REFUSED = 2
@@ -148,9 +147,7 @@ class RegisterChannel:
 
 def encode(tag: int, exchange: Exchange) -> bytes:
     """Make the packet of a request. Values are cut to 64 bits, and offsets to 32."""
-    offsets, ops, values = exchange.columns()
-    entries = map(ENTRY.pack, offsets, ops, values)
-    return REQUEST.pack(tag, len(offsets)) + b"".join(entries)
+    return REQUEST.pack(tag, len(exchange.batch)) + pack(exchange.batch)
 
 
 def decode(packet: bytes) -> tuple[int, Answer, int, int]:

@@ -9,9 +9,9 @@ import os
 import select
 from typing import TYPE_CHECKING
 
-from virtmesh.attach.bus import columns
+from virtmesh.attach.cycles import pack
 from virtmesh.attach.exchange import check_answer
-from virtmesh.attach.register_channel import ENTRY, PACKET_LIMIT, REQUEST, decode
+from virtmesh.attach.register_channel import PACKET_LIMIT, REQUEST, decode
 from virtmesh_common.errors import BadStream, DeviceLost
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class RegisterClient:
         Errors: RegisterError classes; DeviceLost; BadStream.
         """
         self._tag = (self._tag + 1) & 0xFFFF_FFFF
-        entries = b"".join(map(ENTRY.pack, *columns(batch)))
+        entries = pack(batch)
         try:
             os.write(self._descriptor, REQUEST.pack(self._tag, len(batch)) + entries)
             packet = self._receive()

@@ -12,19 +12,18 @@ from itertools import groupby
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
-from virtmesh.mmio.device import BurstDevice
+from virtmesh.host.cycles import GUARD, WRITE, find_cycles
+from virtmesh.mmio.device import BurstDevice, CycleDevice
 from virtmesh.rpc.turns import Turns
 from virtmesh_common.errors import BadWidth, RegisterError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from virtmesh.mmio.device import Device
+    from virtmesh.mmio.device import Cycles, Device
 
-WRITE = 0x80
-"""Bit of an op that means a write (register.proto)."""
-GUARD = 0x40
-"""Bit of an op that means a guard (register.proto)."""
+__all__ = ["GUARD", "WRITE", "BatchExecutor", "BatchResult"]
+
 GUARD_WIDTH_MAX = 4
 """Widest guard in bytes. Its mask and its expected value share one 64-bit column."""
 
@@ -32,6 +31,8 @@ SLICE = 16
 """Accesses that are executed between two looks at the clock."""
 SLICE_OF_RUNS = 256
 """The same for a device that executes a run of accesses at once."""
+SEVERAL = 6
+"""Accesses of the shortest batch in which cycles are looked for."""
 SHORT = 3
 """To look for runs in a batch of so many accesses costs more than they do."""
 
@@ -73,15 +74,16 @@ class BatchExecutor:
         """Execute on a device. A batch pauses after `turn_us` for others; 0: it never does."""
         self._device = device
         self._burst = device if isinstance(device, BurstDevice) else None
+        self._cycles = device if isinstance(device, CycleDevice) else None
         self._slice = SLICE if self._burst is None else SLICE_OF_RUNS
         self._turns = turns or Turns()
         self._turn_ns = turn_us * 1000
 
     async def execute_waiting(
         self,
-        offsets: Sequence[int],
-        ops: Sequence[int],
-        values: Sequence[int],
+        offsets: list[int],
+        ops: list[int],
+        values: list[int],
         check: Callable[[], object],
     ) -> BatchResult:
         """Like `execute`, but wait for each reset that an access begins, at most RESET_SECONDS.
@@ -95,9 +97,9 @@ class BatchExecutor:
     async def resume(
         self,
         done: BatchResult,
-        offsets: Sequence[int],
-        ops: Sequence[int],
-        values: Sequence[int],
+        offsets: list[int],
+        ops: list[int],
+        values: list[int],
         check: Callable[[], object],
     ) -> None:
         """Wait while the batch has to, and execute the rest of it.
@@ -113,19 +115,23 @@ class BatchExecutor:
             start = len(done.values)
             done.extend(self.execute(offsets[start:], ops[start:], values[start:]))
 
-    def execute(
-        self, offsets: Sequence[int], ops: Sequence[int], values: Sequence[int]
-    ) -> BatchResult:
+    def execute(self, offsets: list[int], ops: list[int], values: list[int]) -> BatchResult:
         """Execute a batch until an access is refused, begins a wait, or is a guard not met.
 
         A long one pauses when it has taken its time. The columns `offsets`, `ops` and `values` have
         the same length.
         """
         size, count = self._slice, len(offsets)
-        if count <= size or not self._turn_ns:
+        device = self._cycles if count >= SEVERAL else None
+        cycles = None if device is None else find_cycles(offsets, ops, values)
+        if cycles is None and (count <= size or not self._turn_ns):
             return self._execute(offsets, ops, values)
         done, until = BatchResult(), monotonic_ns() + self._turn_ns
-        for start in range(0, count, size):
+        if device is not None and cycles is not None:
+            self._in_cycles(device, cycles, done)
+        if not self._turn_ns:
+            size = count
+        for start in range(len(done.values), count, size):
             end = start + size
             done.extend(self._execute(offsets[start:end], ops[start:end], values[start:end]))
             if done.error is not None or done.waiting or done.ended:
@@ -135,9 +141,18 @@ class BatchExecutor:
                 break
         return done
 
-    def _execute(
-        self, offsets: Sequence[int], ops: Sequence[int], values: Sequence[int]
-    ) -> BatchResult:
+    @staticmethod
+    def _in_cycles(device: CycleDevice, cycles: Cycles, done: BatchResult) -> None:
+        """Execute what the device does in one piece of the cycles that a batch begins with.
+
+        No other has a turn meanwhile: the largest batch takes about as long as a turn.
+        """
+        results = device.run_cycles(cycles)
+        done.values += results
+        if cycles.writes is not None:
+            done.writes += len(results) // (len(cycles.guards) + cycles.length) * cycles.length
+
+    def _execute(self, offsets: list[int], ops: list[int], values: list[int]) -> BatchResult:
         """Execute accesses without a pause."""
         done = BatchResult()
         try:
@@ -148,7 +163,7 @@ class BatchExecutor:
                     if not self._one(*access, done):
                         break
             else:
-                self._in_runs(self._burst, offsets, ops, list(values), done)
+                self._in_runs(self._burst, offsets, ops, values, done)
         except RegisterError as error:
             done.error = error
         return done
@@ -171,9 +186,9 @@ class BatchExecutor:
     def _in_runs(
         self,
         device: BurstDevice,
-        offsets: Sequence[int],
-        ops: Sequence[int],
-        values: Sequence[int],
+        offsets: list[int],
+        ops: list[int],
+        values: list[int],
         done: BatchResult,
     ) -> None:
         """Execute accesses; the device does the first ones of a run of equal ones at once."""

@@ -189,3 +189,41 @@ class BurstDevice(Protocol):
 
     def write_run(self, offset: int, width: int, values: Sequence[int]) -> int:
         """Write values to a register, one after the other; return how many were written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """A read that lets a batch go on while its value, ANDed with `mask`, is `expected`."""
+
+    offset: int
+    width: int
+    mask: int
+    expected: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cycles:
+    """The beginning of a batch: `times` the same guards, each time before `length` equal accesses.
+
+    So a driver empties a FIFO that is filled again, or fills one that is emptied.
+    """
+
+    guards: tuple[Guard, ...]
+    offset: int
+    width: int
+    length: int
+    times: int
+    writes: Sequence[int] | None
+    """The values of all writes in order; None where the equal accesses are reads."""
+
+
+@runtime_checkable
+class CycleDevice(BurstDevice, Protocol):
+    """A BurstDevice that can do several such cycles in one piece."""
+
+    def run_cycles(self, cycles: Cycles) -> Sequence[int]:
+        """Execute the first of these cycles, with the effects of single accesses; does not raise.
+
+        It executes as many whole ones as it can in one piece, perhaps none, and each of their
+        guards is met. Returns a value for each access: what was read, or 0 for a write.
+        """

@@ -49,7 +49,7 @@ from virtmesh_common.uart.spec import COMPATIBLE, Registers
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from virtmesh.mmio.device import Attachment
+    from virtmesh.mmio.device import Attachment, Cycles
     from virtmesh.mmio.register_file import RegisterFile
     from virtmesh.uart.chip.clock import Clock
 
@@ -57,7 +57,7 @@ __all__ = ["UartDevice", "UartOptions"]
 
 
 class UartDevice:
-    """A serial port. Implements virtmesh.mmio.device.Device and BurstDevice.
+    """A serial port. Implements virtmesh.mmio.device.Device and CycleDevice.
 
     Time is that of the running event loop, unless there is a `clock`.
     """
@@ -180,6 +180,10 @@ class UartDevice:
     def write_run(self, offset: int, width: int, values: Sequence[int]) -> int:
         """Write values to THR in one piece; return how many: all, or none."""
         return self._window.write_run(offset, width, values)
+
+    def run_cycles(self, cycles: Cycles) -> Sequence[int]:
+        """Empty or fill the FIFO several times in one piece (CycleDevice)."""
+        return self._window.run_cycles(cycles)
 
     # -- virtmesh.uart.service.SerialDevice -----------------------------------------------------
 

@@ -14,6 +14,7 @@ from virtmesh.uart.chip.format import BYTE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from virtmesh.mmio.device import Cycles
     from virtmesh.mmio.reserved_bits import ReservedBits
     from virtmesh.report.observer import Observer
     from virtmesh.uart.chip.chip import Chip
@@ -38,6 +39,12 @@ class RegisterWindow:
         self._line = line
         self._rbr = table.rbr
         self._thr = table.thr
+        self._lsr = table.lsr
+        self._shown_at = {
+            table.iir.offset: (table.iir, chip.look_at_iir),
+            table.lsr.offset: (table.lsr, chip.look_at_lsr),
+        }
+        """Registers that may show the same several times, and what tells without reading them."""
         self._largest = (1 << 8 * table.layout.reg_io_width) - 1
         readers = {
             table.rbr: self._read_rbr,
@@ -133,16 +140,68 @@ class RegisterWindow:
         None to another register, and none where a value does not fit: one by one, the first
         that does not is refused.
         """
-        if not self._is_data(offset, width) or max(values) > self._largest or min(values) < 0:
+        if not self._is_data(offset, width) or (characters := self._characters(values)) is None:
             return 0
         self._line.timeline.run_due()
-        characters = bytes(values) if width == 1 else bytes(value & BYTE for value in values)
         if written := self._chip.write_run(characters):
             self._main.writes[self._thr.name] += written
             if self._first_character:
                 self._tell_first(values[0])
             self._line.settle()
         return written
+
+    def run_cycles(self, cycles: Cycles) -> Sequence[int]:
+        """Execute cycles in one piece in which IIR and LSR show the same each time; or none.
+
+        Those before reads of RBR do while what is read is replaced at once: the FIFO is as full
+        before each guard as before the first, and nothing else happens in between. LSR before
+        writes of THR does since each character is sent the moment it is written.
+        """
+        chip, length = self._chip, cycles.length
+        if not self._is_data(cycles.offset, cycles.width) or not chip.listening:
+            return ()
+        self._line.timeline.run_due()
+        shown = self._steady(cycles)
+        if shown is None:
+            return ()
+        if cycles.writes is not None:
+            times = self.write_run(cycles.offset, cycles.width, cycles.writes) // length
+            values = [*shown, *[0] * length] * times
+        else:
+            read = self._line.read_refilled(length, cycles.times)
+            times = len(read) // length
+            self._main.reads[self._rbr.name] += len(read)
+            head = bytes(shown)
+            ends = range(0, len(read), length)
+            values = list(b"".join([head + read[start : start + length] for start in ends]))
+        for guard in cycles.guards:
+            self._main.reads[self._shown_at[guard.offset][0].name] += times
+        return values
+
+    def _steady(self, cycles: Cycles) -> list[int] | None:
+        """Return what the guards of cycles show; None where that changes, or ends the batch."""
+        shown = []
+        for guard in cycles.guards:
+            register, look = self._shown_at.get(guard.offset, (self._rbr, lambda: None))
+            # A write of THR changes what IIR shows.
+            if guard.width != register.size or (cycles.writes and register is not self._lsr):
+                return None
+            value = look()
+            if value is None or value & guard.mask != guard.expected:
+                return None
+            shown.append(value)
+        return shown
+
+    def _characters(self, values: Sequence[int]) -> bytes | None:
+        """Return the lowest 8 bits of each value; None where one does not fit the register."""
+        if self._largest == BYTE:
+            try:
+                return bytes(values)
+            except ValueError:
+                return None
+        if max(values) > self._largest or min(values) < 0:
+            return None
+        return bytes(value & BYTE for value in values)
 
     def _read_rbr(self) -> int:
         """Read RBR. Whoever waits for a driver that looks for characters has sent by then."""

@@ -251,9 +251,9 @@ def test_runs_make_no_difference(pieces: Sequence[tuple[tuple[int, int, int], in
 
 
 RESETS = (
-    (FIFO.offset, RESET.offset, FIFO.offset, LEVEL.offset),
-    (0x81, 0x81, 0x81, 1),
-    (7, 0, 8, 0),
+    [FIFO.offset, RESET.offset, FIFO.offset, LEVEL.offset],
+    [0x81, 0x81, 0x81, 1],
+    [7, 0, 8, 0],
 )
 
 

@@ -204,6 +204,20 @@ class Chip:
             return b""
         return self.receiver.read_flawless(count)
 
+    def exchange(self, characters: bytes) -> bytes:
+        """Read RBR once for each of these characters, which arrive as those before them are read.
+
+        Nothing, and none arrives, unless the FIFO is full and will be after each read, so that what
+        IIR and LSR show does not change: not where each read shows more (`read_run`), nor with a
+        timeout pending, which the first read ends.
+        """
+        receiver = self.receiver
+        if self.paced or self.modem.loop or self.modem.auto_flow or not self.listening:
+            return b""
+        if receiver.room or receiver.timed_out or not receiver.flawless:
+            return b""
+        return receiver.exchange(self._control.cut(characters))
+
     def write_thr(self, value: int) -> None:
         """Write a character to send."""
         self.changed = True
@@ -241,6 +255,18 @@ class Chip:
             self.changed = True
             self.transmitter.acknowledge()
         return shown | IIR_FIFO_ENABLED if self.receiver.fifo_enabled else shown
+
+    def look_at_iir(self) -> int | None:
+        """Return what IIR shows; None where to read it changes that."""
+        sources = self._sources()
+        if IDENTIFICATION[sources] == Source.THR_EMPTY.value.iir:
+            return None
+        return IDENTIFICATION[sources] | (IIR_FIFO_ENABLED if self.receiver.fifo_enabled else 0)
+
+    def look_at_lsr(self) -> int | None:
+        """Return what LSR shows; None where to read it changes that."""
+        status = self.receiver.status
+        return None if status & ERROR_BITS else status | self.transmitter.status
 
     def write_fcr(self, value: int) -> None:
         """Write FCR: its other bits count only with bit 0 set (8.5)."""

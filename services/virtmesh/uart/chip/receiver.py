@@ -167,6 +167,19 @@ class Receiver:
             self.restart_timer()
         return taken
 
+    def exchange(self, characters: bytes) -> bytes:
+        """Read as many characters as these, each of which arrives when one was read.
+
+        It is full, and none that it holds has an error.
+        """
+        held = self._characters + characters
+        taken = bytes(held[: len(characters)])
+        self.received += len(characters)
+        self.last = taken[-1]
+        self._characters = held[len(characters) :]
+        self.restart_timer()
+        return taken
+
     def read_status(self) -> int:
         """Read the bits of LSR: its errors are shown once (8.4)."""
         status = self.status

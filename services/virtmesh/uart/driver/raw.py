@@ -10,9 +10,12 @@ LSR here keeps those bits for the character that is read next.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import or_
 from typing import TYPE_CHECKING
 
 from virtmesh.attach.bus import BATCH_LIMIT, guarding, reading, writing
+from virtmesh.attach.cycles import CycleBatch, Prepared
 from virtmesh_common.uart.spec import (
     FIFO_SIZE,
     IIR_FIFO_ENABLED,
@@ -40,6 +43,11 @@ OVERRUN = int(Lsr.OE)
 TRIGGER = TRIGGERS[-1]
 """Trigger level of the receive FIFO, in characters: the highest, for few interrupts."""
 FIFOS_ON = Fcr.FIFO_ENABLE | Fcr.RCVR_TRIGGER_LSB | Fcr.RCVR_TRIGGER_MSB
+
+
+def union(values: Sequence[int]) -> int:
+    """Return the bits that any of the values has; of a FIFO's status they are few."""
+    return reduce(or_, set(values), 0)
 
 
 @dataclass
@@ -86,17 +94,27 @@ class NS16550aRaw:
         self._bursts = 1
         self._pairs = FIFO_SIZE
         self._iir = reading(registers.iir)
-        self._send = [writing(registers.thr, character) for character in range(256)]
-        self._if_room = guarding(registers.lsr, Lsr.THRE, Lsr.THRE)
+        self._send = [Prepared.of(writing(registers.thr, one)) for one in range(256)]
+        self._if_room = (Prepared.of(guarding(registers.lsr, Lsr.THRE, Lsr.THRE)),)
         self._pair = [guarding(registers.lsr, Lsr.DR, Lsr.DR), reading(registers.rbr)]
-        self._group = self._make_group(1)
+        self._if_data = (
+            Prepared.of(guarding(registers.iir, IIR_ID, Iir.RECEIVED_DATA)),
+            Prepared.of(guarding(registers.lsr, CHARACTER_ERRORS | Lsr.ERROR_IN_RCVR_FIFO, 0)),
+        )
+        """What a group begins with."""
+        self._read = Prepared.of(reading(registers.rbr))
+        self._behind = (Prepared.of(self._iir),)
+        self._group = 1
+        """Characters of a group."""
+        self._taking: tuple[tuple[int, int], CycleBatch] | None = None
+        """The last batch of groups, and their length and characters."""
 
     async def enable_fifos(self, size: int) -> None:
         """Empty and enable the FIFOs. `size` is their size in characters, which the probe found."""
         empty = Fcr.RCVR_FIFO_RESET | Fcr.XMIT_FIFO_RESET
         await self._access([writing(self.registers.fcr, FIFOS_ON | empty)])
         self.fifo_size = size
-        self._group = self._make_group(TRIGGER if size >= FIFO_SIZE else 1)
+        self._group = TRIGGER if size >= FIFO_SIZE else 1
 
     async def set_line(self, setting: LineSetting) -> None:
         """Set divisor and format. They take effect at once, in the middle of a character too."""
@@ -157,15 +175,24 @@ class NS16550aRaw:
         error either, they are read in one run (a group). The number of groups of a batch doubles
         each time that all of them were read.
         """
-        size, wanted = len(self._group), min(self._groups, limit // (len(self._group) - 2))
-        values = await self._access(self._group * wanted + [self._iir])
+        guards, wanted = len(self._if_data), min(self._groups, limit // self._group)
+        size = guards + self._group
+        values = await self._access(self._take_groups(wanted * self._group))
         # After the complete groups comes IIR alone, or IIR and LSR if the guard of LSR ended the
         # batch: a character has an error.
         complete, rest = divmod(len(values), size)
         received = Received(cause=values[-1] & IIR_ID if rest == 1 else None)
-        for start in range(0, complete * size, size):
-            self._note(values[start + 1])
-            self._append(received, values[start + 2 : start + size])
+        whole = complete * size
+        if self._narrow and not self._flags and not OVERRUN & union(values[1:whole:size]):
+            # No error to keep: the characters are what is not a guard.
+            data = bytearray(values[:whole])
+            for left in range(guards):
+                del data[:: size - left]
+            received.data = data
+        else:
+            for start in range(0, whole, size):
+                self._note(values[start + 1])
+                self._append(received, values[start + guards : start + size])
         if rest == 2:
             self._note(values[-1])
         most = (BATCH_LIMIT - 1) // size
@@ -197,10 +224,8 @@ class NS16550aRaw:
         """
         size = self.fifo_size
         chunk = data[: self._bursts * size]
-        batch: list[Access] = []
-        for start in range(0, len(chunk), size):
-            batch.append(self._if_room)
-            batch += [self._send[character] for character in chunk[start : start + size]]
+        send = self._send
+        batch = CycleBatch(self._if_room, [send[character] for character in chunk], size)
         values = await self._access(batch)
         for status in values[:: size + 1]:
             self._note(status)
@@ -220,14 +245,13 @@ class NS16550aRaw:
         self.messages += 1
         return await self.bus.access(batch)
 
-    def _make_group(self, characters: int) -> list[Access]:
-        """Return the accesses that read a group of characters: two guards, then a run of RBR."""
-        registers = self.registers
-        return [
-            guarding(registers.iir, IIR_ID, Iir.RECEIVED_DATA),
-            guarding(registers.lsr, CHARACTER_ERRORS | Lsr.ERROR_IN_RCVR_FIFO, 0),
-            *[reading(registers.rbr)] * characters,
-        ]
+    def _take_groups(self, characters: int) -> CycleBatch:
+        """Return the batch that reads so many characters in groups. That of bulk is made once."""
+        kind = self._group, characters
+        if self._taking is None or self._taking[0] != kind:
+            run = [self._read] * characters
+            self._taking = kind, CycleBatch(self._if_data, run, self._group, self._behind)
+        return self._taking[1]
 
     def _note(self, status: int) -> None:
         """Keep the bits that a read of LSR has cleared."""

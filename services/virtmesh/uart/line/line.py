@@ -102,6 +102,23 @@ class SerialLine(FarInput):
             self.settle()
         return run
 
+    def read_refilled(self, length: int, most: int) -> bytes:
+        """Read RBR in one piece, `length` times or a multiple of it, at most `most` multiples.
+
+        Only while the FIFO is full, and each character that is read is replaced at once by the next
+        of one input. Nothing for a sender that does not wait for room, and with errors.
+        """
+        first = self._queue.first
+        if first is None or self._queue.without_flow_control or not self._spoiled.harmless(first):
+            return b""
+        count = min(most, first.left // length) * length
+        run = self._chip.exchange(first.data[first.gone : first.gone + count]) if count else b""
+        if run:
+            self._patience.renew()
+            self._queue.drop(count, lost=0)
+            self.settle()
+        return run
+
     def reset(self) -> None:
         """Reset the chip. What waits on the line stays there."""
         self.timeline.run_due()

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from virtmesh_native import Interrupt
 
     from virtmesh.uart.chip.chip import Chip
+    from virtmesh.uart.line.input_queue import QueuedInput
 
 CHARACTERS = bits_of("overrun", "parity-error", "framing-error", "break")
 NOISE = bits_of("noise")
@@ -34,6 +35,10 @@ class SpoiledLine:
         self._chip = chip
         self._interrupt = interrupt
         self._faults = interrupt.faults
+
+    def harmless(self, one: QueuedInput) -> bool:
+        """Say whether the characters of an input arrive as they are, without an error."""
+        return one.error is LineError.NONE and not self._faults.are_ordered(ALL)
 
     def receive(self, characters: bytes, error: LineError) -> int:
         """Hand characters with the same error over; return how many were lost."""

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.chip_rig import EIGHT_BITS, ChipRig
-from virtmesh.host.batch import WRITE, BatchExecutor
+from virtmesh.host.batch import GUARD, WRITE, BatchExecutor
 from virtmesh.uart.chip.interrupts import BY_PRIORITY
 from virtmesh.uart.port import LINE_LIMIT, FarLines, Flow, LineError
 from virtmesh_common.errors import RegisterError
@@ -225,6 +225,73 @@ def test_a_run_has_the_effects_of_single_accesses(
             for bench, in_runs in zip(benches, (True, False), strict=True)
         ]
         assert values[0] == values[1]
+        assert state_of(benches[0]) == state_of(benches[1])
+    for bench in benches:
+        bench.clock.turn()
+    assert state_of(benches[0]) == state_of(benches[1])
+
+
+# -- Cycles ---
+
+masks = st.sampled_from([0, Lsr.DR, Lsr.THRE, 0x9E, 0x0F, 0xFF])
+guards = st.lists(
+    st.tuples(st.sampled_from([2, 5, 5, 0, 6]), masks, masks | st.just(Iir.RECEIVED_DATA)),
+    min_size=1,
+    max_size=3,
+)
+cycles = st.tuples(
+    guards,
+    st.sampled_from([1, 1 | WRITE]),
+    st.integers(1, 20),
+    st.integers(2, 5),
+    st.integers(0, 3),
+)
+listening = [writing("fcr", 0xC1), writing("ier", 0x05), sending(100, LineError.NONE, Flow.WAIT)]
+usual = st.sampled_from(
+    [
+        ([(2, 0x0F, Iir.RECEIVED_DATA), (5, 0x9E, 0)], 1, 14, 6, 1),
+        ([(5, Lsr.THRE, Lsr.THRE)], 1 | WRITE, 16, 4, 5),
+    ]
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.booleans(),
+    st.booleans(),
+    prepared | prepared.map(lambda acts: [*listening, *acts]),
+    st.lists(usual | cycles, min_size=1, max_size=4),
+)
+def test_cycles_have_the_effects_of_single_accesses(
+    pace: bool,  # noqa: FBT001 - as above
+    auto_flow: bool,  # noqa: FBT001 - as above
+    preparation: list[Action],
+    batches: list[tuple[list[tuple[int, int, int]], int, int, int, int]],
+) -> None:
+    """So many guards and as many accesses, again and again: as each access in a batch of its own.
+
+    The first guard that is not met ends either.
+    """
+    benches = [ChipRig(pace=pace, auto_flow=auto_flow) for _ in range(2)]
+    for act in preparation:
+        for bench in benches:
+            act(bench)
+    for conditions, op, length, times, rest in batches:
+        cycle = [(at, 1 | GUARD, mask << 32 | wanted) for at, mask, wanted in conditions]
+        data = [index * 37 & 0xFF if op & WRITE else 0 for index in range(length * times)]
+        batch = []
+        for start in range(0, len(data), length):
+            batch += [*cycle, *((0, op, value) for value in data[start : start + length])]
+        batch += [*cycle, *((0, op, 7) for _ in range(rest))][: rest + len(cycle) - 1]
+        whole = BatchExecutor(benches[0].device).execute(*map(list, zip(*batch, strict=True)))
+        values, writes = [], 0
+        for access in batch:
+            done = BatchExecutor(benches[1].device).execute(*([column] for column in access))
+            values += done.values
+            writes += done.writes
+            if done.ended:
+                break
+        assert (whole.values, whole.writes) == (values, writes)
         assert state_of(benches[0]) == state_of(benches[1])
     for bench in benches:
         bench.clock.turn()
