@@ -43,12 +43,13 @@ fn a_request_that_comes_soon_is_found_without_a_notification() {
     for shape in SHAPES {
         let rig = rig(PATIENCE);
         let mut driver = rig.with_driver(shape, 4);
-        for _ in 0..20 {
-            read(&mut driver);
-        }
         let stats = &rig.device.disk().stats;
-        // Some may come before the thread begins to poll.
-        assert!(stats.polls()[0] > 0);
+        let end = Instant::now() + PATIENCE;
+        // Some come before the thread begins to poll: on a processor that both share, many.
+        while stats.polls()[0] == 0 {
+            read(&mut driver);
+            assert!(Instant::now() < end, "{:?}", stats.polls());
+        }
         assert_eq!(stats.polls()[1], 0);
         assert!(stats.notifications() <= 1);
     }
