@@ -2,8 +2,10 @@
 
 A look reads one small file of /proc. A service is asked (grpc.health.v1.Health.Check, which no
 budget refuses) when the thread of its event loop has worked since the last look, when a signal has
-stopped it, and at each IDLE_LOOKS-th look: so an idle one has a call each few seconds, a busy one
-each second. There is one call at a time for each.
+stopped it, and at each IDLE_LOOKS-th look: so a busy one has a call each second, one that seems
+idle each few seconds, since it may be stuck in a lock or a read. Where the host's kernel says that
+the thread waits for events, it hears what comes: it is asked at each WAITING_LOOKS-th look only.
+There is one call at a time for each.
 
 Silence is counted in looks, not in time: a host that sleeps, or a supervisor that was stopped
 itself, makes nobody silent.
@@ -36,6 +38,8 @@ LOOK_SECONDS = 1.0
 """Between two looks at a process."""
 IDLE_LOOKS = 5
 """A process whose event loop does nothing is asked at one look of so many."""
+WAITING_LOOKS = 30
+"""One whose event loop waits for events is asked at one of so many: a multiple of IDLE_LOOKS."""
 SILENT_LOOKS = 3
 """After so many looks in a row without an answer a process is silent."""
 KILL_LOOKS = 10
@@ -44,6 +48,8 @@ CALL_SECONDS = 30.0
 """How long one call may wait: a process that was stopped answers it when it goes on."""
 UNANSWERED = {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE}
 """What a call ends with that the service has not answered."""
+WAITS = ("do_epoll_wait", "ep_poll")
+"""Begins of what functions of Linux are called in which a thread waits for events."""
 STOPPED, TRACED, UNINTERRUPTIBLE, RUNNING = "T", "t", "D", "R"
 """States of a process (proc_pid_stat(5))."""
 BUSY_PART = 0.5
@@ -69,6 +75,14 @@ class Seen:
         fields = text[text.rindex(")") + 2 :].split()
         ticks = int(fields[11]) + int(fields[12])
         return cls(fields[0], ticks / os.sysconf("SC_CLK_TCK"))
+
+    @staticmethod
+    def waits(pid: int) -> bool:
+        """Say whether it waits for events; False where the host's kernel does not tell."""
+        try:
+            return Path(f"/proc/{pid}/task/{pid}/wchan").read_text("ascii").startswith(WAITS)
+        except OSError:
+            return False
 
     def why(self, before: Seen) -> str:
         """Say why it may not answer, from this look and the one before."""
@@ -152,11 +166,17 @@ class Watch:
         is_stopped = now.state in {STOPPED, TRACED}
         self._take_answer(is_stopped=is_stopped)
         self._looks += 1
-        is_due = is_stopped or now.seconds > before.seconds or self._looks >= IDLE_LOOKS
+        is_due = is_stopped or now.seconds > before.seconds or self._is_long_ago()
         if self._call is None and (is_due or self._missed or not self.has_answered):
             self._call = Call(self._stub)
             self._looks = 0
         self._judge(now, before)
+
+    def _is_long_ago(self) -> bool:
+        """Say whether it is to be asked though it does nothing."""
+        if self._looks >= WAITING_LOOKS:
+            return True
+        return self._looks % IDLE_LOOKS == 0 and not Seen.waits(self.child.pid)
 
     def _take_answer(self, *, is_stopped: bool) -> None:
         """Take an answer, or count a look without one."""
