@@ -1,6 +1,7 @@
 """Many machines, many devices, many clients: start, memory, idle CPU, and what one more costs.
 
 Usage: python -m tests.bench.many [--machines N] [--devices N] [--clients N] [--only PART]
+       [--python PYTHON]
 
 Parts: `machines` (of five devices each, 50 of them), `devices` (one machine of 64) and `clients`
 (1,000 connections to one kernel service, with a call each). Real processes, started by `virtmesh
@@ -85,6 +86,7 @@ sys.stdin.read()
 class Options:
     """What is measured."""
 
+    python: str
     machines: int
     devices: int
     clients: int
@@ -114,10 +116,10 @@ class Running:
         return self.cli.process("kernel").pid
 
 
-def start(stack: ExitStack, folder: Path, *arguments: str) -> Running:
+def start(stack: ExitStack, python: str, folder: Path, *arguments: str) -> Running:
     """Start a machine, until all its devices are in use."""
     folder.mkdir(exist_ok=True)
-    cli = Cli(folder)
+    cli = Cli(folder, python=python)
     begin = time.perf_counter()
     cli.up(*arguments)
     seconds = time.perf_counter() - begin
@@ -138,7 +140,7 @@ def machines(console: Console, options: Options, folder: Path) -> None:
     with ExitStack() as stack:
         running, memory = [], []
         for number in range(options.machines):
-            running.append(start(stack, folder / f"m{number}", *FIVE))
+            running.append(start(stack, options.python, folder / f"m{number}", *FIVE))
             if number in {options.machines // 2 - 1, options.machines - 1}:
                 memory.append(pss_mib([pid for one in running for pid in one.pids]))
         pids = [pid for one in running for pid in one.pids]
@@ -169,7 +171,7 @@ def devices(console: Console, options: Options, folder: Path) -> None:
     """Start one machine of many devices, beside one with half as many, and use each device."""
     with ExitStack() as stack:
         half, whole = (
-            start_file(stack, folder / name, count)
+            start_file(stack, options.python, folder / name, count)
             for name, count in (("half", options.devices // 2), ("whole", options.devices))
         )
         more = options.devices - options.devices // 2
@@ -193,12 +195,12 @@ def devices(console: Console, options: Options, folder: Path) -> None:
         console.print(table)
 
 
-def start_file(stack: ExitStack, folder: Path, devices: int) -> Running:
+def start_file(stack: ExitStack, python: str, folder: Path, devices: int) -> Running:
     """Start a machine of a file."""
     folder.mkdir()
     file = folder / "machine.toml"
     file.write_text(machine_file(devices))
-    return start(stack, folder, str(file))
+    return start(stack, python, folder, str(file))
 
 
 def use(one: Running) -> int:
@@ -234,7 +236,7 @@ def listing(cli: Cli) -> float:
 def clients(console: Console, options: Options, folder: Path) -> None:
     """Connect clients to one machine."""
     with ExitStack() as stack:
-        one = start(stack, folder / "clients", *FIVE)
+        one = start(stack, options.python, folder / "clients", *FIVE)
         alone, memory = listing(one.cli), pss_mib([one.kernel])
         before = rest(console, "clients, before they come", [one.kernel], options)
         begin, used = time.perf_counter(), cpu_seconds([one.kernel])
@@ -297,6 +299,7 @@ PARTS = {"machines": machines, "devices": devices, "clients": clients}
 def main() -> None:
     """Measure, and print tables."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--python", default=sys.executable, help="of the tree to measure")
     for name, default in (("machines", 50), ("devices", 64), ("clients", 1000)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--settle", type=float, default=60.0, help="seconds before they are idle")
@@ -306,7 +309,9 @@ def main() -> None:
     parser.add_argument("--only", action="append", choices=PARTS, help="a part; all without it")
     given = parser.parse_args()
     console = Console()
-    options = Options(given.machines, given.devices, given.clients, given.settle, given.seconds)
+    options = Options(
+        given.python, given.machines, given.devices, given.clients, given.settle, given.seconds
+    )
     for name in given.only or PARTS:
         with tempfile.TemporaryDirectory(prefix="many-") as folder:
             try:
