@@ -12,7 +12,8 @@ from virtmesh_common.memory_map import RAM_ADDRESS
 
 QEMU_ELSE = (
     *(("RTC", Place(0x10_1000, 0x1000, 11)), ("fw_cfg", Place(0x1010_0000, 0x18, 0))),
-    *(("flash", Place(0x2000_0000, 0x400_0000, 0)), ("platform bus", Place(0x400_0000, 1 << 25, 0))),
+    ("flash", Place(0x2000_0000, 0x400_0000, 0)),
+    ("platform bus", Place(0x400_0000, 1 << 25, 0)),
     *((f"PCI {irq}", Place(0x3000_0000, 0x1000_0000, irq)) for irq in range(32, 36)),
 )
 """What QEMU's `virt` board has and this one has not."""
