@@ -45,9 +45,11 @@ SHELL_SCRIPTS := .ci/run $(wildcard tools/*.sh tools/*/*.sh deploy/offline/*.sh)
 NATIVE_SOURCES := $(shell find native -name target -prune -o -name fuzz -prune -o -type f \
 	\( -name '*.rs' -o -name '*.toml' -o -name Cargo.lock -o -name '*.py' -o -name '*.pyi' \) -print)
 DISTRIBUTIONS := common clients services
-# compare.py is a tool that the others are given to; boot.py, guest_iops.py and guest_screen.py need guests.
+# compare.py is a tool that the others are given to; boot.py, guest_iops.py and guest_screen.py need guests;
+# many.py takes the whole machine for minutes: make bench-many.
 BENCHES := $(patsubst tests/bench/%.py,tests.bench.%,\
-	$(filter-out %/compare.py %/boot.py %/guest_iops.py %/guest_screen.py,$(wildcard tests/bench/*.py)))
+	$(filter-out %/compare.py %/boot.py %/guest_iops.py %/guest_screen.py %/many.py \
+	%/many_processes.py,$(wildcard tests/bench/*.py)))
 EXAMPLES := $(basename $(notdir $(wildcard native/*/examples/*_bench.rs)))
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -58,7 +60,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 .PHONY: help setup run-setup demo demo-riscv test native-tests test-native test-python test-interop \
 	test-install test-kills soak test-layouts test-everywhere test-elsewhere fuzz fuzz-short \
 	fuzz-hart fuzz-corpora lint \
-	dashboards protos panel-assets lock wheels bench bench-long bench-parts bench-boot up down images clean
+	dashboards protos panel-assets lock wheels bench bench-long bench-parts bench-many bench-boot up down images clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -209,6 +211,10 @@ bench-long: setup ## the same with more depths, rounds and bytes; takes most of 
 bench-parts: setup ## run the single benchmarks of parts; they print ratios and assert nothing
 	for example in $(EXAMPLES); do $(CARGO) run $(MANIFEST) --release --quiet --example "$$example"; done
 	for bench in $(BENCHES); do $(BIN)/python -m "$$bench"; done
+
+# MANY='--machines 10 --only machines' for less.
+bench-many: setup ## 50 machines, 64 devices, 1,000 clients: start, memory, idle CPU; takes minutes and 10 GiB
+	$(BIN)/python -m tests.bench.many $(MANY)
 
 bench-boot: needs-guests setup ## boot Debian's riscv64 Linux here and on QEMU, in turns; takes minutes
 	tools/guests.sh build/guests riscv64

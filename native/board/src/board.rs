@@ -18,7 +18,7 @@ use crate::clint::Clint;
 use crate::held::Held;
 use crate::line_thread::LineThread;
 use crate::memory_map;
-use crate::notifier::{Notifier, SLOTS_MAX};
+use crate::notifier::{Notifier, SLOTS_MAX, Slots};
 use crate::plic::{self, Plic, Rule};
 use crate::quirks::{Level, Quirks};
 use crate::requests::Waiting;
@@ -88,9 +88,9 @@ pub struct Board {
     pub(crate) waiting: Option<Waiting>,
     pub(crate) held: Held,
     /// Slots whose line has to be asked for.
-    pub(crate) ask: u64,
+    pub(crate) ask: Slots,
     /// Slots whose connection may have ended.
-    pub(crate) ended: u64,
+    pub(crate) ended: Slots,
     pub(crate) notifier: Arc<Notifier>,
     pub(crate) stats: Arc<Stats>,
     pub(crate) log: Arc<AccessLog>,

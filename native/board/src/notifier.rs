@@ -10,8 +10,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use virtmesh_device::EventFd;
 
-/// Most slots of a board: one bit of a word for each.
-pub const SLOTS_MAX: usize = 64;
+/// Most slots of a board: one bit of [`Slots`] for each.
+pub const SLOTS_MAX: usize = 128;
+
+/// A set of slots: bit N is slot N.
+pub type Slots = u128;
 
 /// Flags and bits, set from any thread.
 #[derive(Debug)]
@@ -21,9 +24,9 @@ pub struct Notifier {
     /// The run is to end.
     stop: AtomicBool,
     /// Slots whose line eventfd was signalled.
-    lines: AtomicU64,
+    lines: SlotWords,
     /// Slots whose connection ended.
-    ended: AtomicU64,
+    ended: SlotWords,
     wake: EventFd,
 }
 
@@ -36,8 +39,8 @@ impl Notifier {
         Ok(Self {
             kick: AtomicBool::new(false),
             stop: AtomicBool::new(false),
-            lines: AtomicU64::new(0),
-            ended: AtomicU64::new(0),
+            lines: SlotWords::default(),
+            ended: SlotWords::default(),
             wake: EventFd::new()?,
         })
     }
@@ -50,13 +53,13 @@ impl Notifier {
 
     /// The line of a slot may have changed.
     pub fn line_changed(&self, slot: usize) {
-        self.lines.fetch_or(bit(slot), Ordering::SeqCst);
+        self.lines.set(slot);
         self.interrupt();
     }
 
     /// The connection of a slot may have ended.
     pub fn connection_ended(&self, slot: usize) {
-        self.ended.fetch_or(bit(slot), Ordering::SeqCst);
+        self.ended.set(slot);
         self.interrupt();
     }
 
@@ -71,13 +74,13 @@ impl Notifier {
     }
 
     /// Return the slots of lines that may have changed, and forget them.
-    pub(crate) fn take_lines(&self) -> u64 {
-        take(&self.lines)
+    pub(crate) fn take_lines(&self) -> Slots {
+        self.lines.take()
     }
 
     /// Return the slots of connections that may have ended, and forget them.
-    pub(crate) fn take_ended(&self) -> u64 {
-        take(&self.ended)
+    pub(crate) fn take_ended(&self) -> Slots {
+        self.ended.take()
     }
 
     /// Readable after anything was told.
@@ -95,15 +98,31 @@ impl Notifier {
     }
 }
 
-/// Take the bits of a word. The common case, no bit, costs a load.
-fn take(word: &AtomicU64) -> u64 {
-    if word.load(Ordering::SeqCst) == 0 {
-        return 0;
-    }
-    word.swap(0, Ordering::SeqCst)
-}
+/// A set of slots that any thread adds to. No processor changes 128 bits at once by an instruction that Rust
+/// has, and nothing needs it: a slot is in one word, and no rule joins two slots.
+#[derive(Debug, Default)]
+struct SlotWords([AtomicU64; WORDS]);
 
-fn bit(slot: usize) -> u64 {
-    debug_assert!(slot < SLOTS_MAX, "the board has no such slot");
-    1 << (slot % SLOTS_MAX)
+/// Words of a set.
+const WORDS: usize = SLOTS_MAX / WORD_BITS;
+const WORD_BITS: usize = u64::BITS as usize;
+
+impl SlotWords {
+    fn set(&self, slot: usize) {
+        debug_assert!(slot < SLOTS_MAX, "the board has no such slot");
+        let word = &self.0[slot / WORD_BITS % WORDS];
+        word.fetch_or(1 << (slot % WORD_BITS), Ordering::SeqCst);
+    }
+
+    /// Take all of them. The common case, none, costs a load for each word.
+    fn take(&self) -> Slots {
+        let words = self.0.iter().enumerate();
+        words.fold(0, |slots, (number, word)| {
+            if word.load(Ordering::SeqCst) == 0 {
+                return slots;
+            }
+            let bits = Slots::from(word.swap(0, Ordering::SeqCst));
+            slots | bits << (number * WORD_BITS)
+        })
+    }
 }

@@ -11,6 +11,7 @@ use crate::board::Board;
 use crate::channel::Lost;
 use crate::held;
 use crate::mmio::Accessed;
+use crate::notifier::Slots;
 use crate::requests::Progress;
 use crate::slot::Link;
 use crate::syscon::Request;
@@ -272,9 +273,9 @@ impl Board {
 }
 
 /// Take the lowest bit of a word.
-fn take_lowest(word: &mut u64) -> Option<usize> {
-    let lowest = (*word != 0).then(|| word.trailing_zeros() as usize);
-    *word &= word.wrapping_sub(1);
+fn take_lowest(slots: &mut Slots) -> Option<usize> {
+    let lowest = (*slots != 0).then(|| slots.trailing_zeros() as usize);
+    *slots &= slots.wrapping_sub(1);
     lowest
 }
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from virtmesh_common.blk.errors import ImageLocked
 
 SYSTEM_BLOCK = Path("/sys/block")
+PAGE_BYTES = 4096
+"""Longest attribute of sysfs."""
 
 
 def find_loop(image: Path, *, read_only: bool, system: Path = SYSTEM_BLOCK) -> str | None:
@@ -20,20 +22,31 @@ def find_loop(image: Path, *, read_only: bool, system: Path = SYSTEM_BLOCK) -> s
     Readers share an image. The kernel tells paths only: a file that has several, by hard links or
     in another mount namespace, is not recognised.
     """
+    # Strings, and no more of the image than needed: each disk looks every two seconds.
     try:
-        path = str(image.resolve())
-        names = [one for one in system.iterdir() if one.name.startswith("loop")]
+        names = [one for one in os.listdir(system) if one.startswith("loop")]  # noqa: PTH208
     except OSError:
         return None
-    for loop in names:
+    path = None
+    for name in names:
         try:
-            backing = os.fsdecode((loop / "loop" / "backing_file").read_bytes()).rstrip("\n")
-            writes = (loop / "ro").read_text().strip() == "0"
+            backing = os.fsdecode(_read(f"{system}/{name}/loop/backing_file")).rstrip("\n")
+            writes = _read(f"{system}/{name}/ro").strip() == b"0"
+            path = path or str(image.resolve())
         except OSError:
             continue  # It has no file.
         if backing == path and (writes or not read_only):
-            return f"/dev/{loop.name}"
+            return f"/dev/{name}"
     return None
+
+
+def _read(path: str) -> bytes:
+    """Read an attribute of the kernel: at most a page. Errors: OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, PAGE_BYTES)
+    finally:
+        os.close(descriptor)
 
 
 def refuse_loops(image: Path, *, read_only: bool) -> None:

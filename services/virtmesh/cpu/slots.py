@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from virtmesh.kinds.record import Place
-from virtmesh.machine.board import PLIC_SOURCES, VIRTIO
+from virtmesh.machine.board import PLIC_SOURCES, QEMU_SLOTS, VIRTIO
 from virtmesh_common.errors import BadMachine
 from virtmesh_common.uart.spec import COMPATIBLE as NS16550A
 from virtmesh_common.virtio.mmio import COMPATIBLE as VIRTIO_MMIO
@@ -25,9 +25,10 @@ LCR, LCR_8N1 = 3, 3
 def add_slots(
     board: Board, devices: Sequence[DeviceNode], quirks: Mapping[str, str]
 ) -> dict[int, int]:
-    """Add the slots of all devices, and the empty ones of the board; return them by address.
+    """Add the slots of all devices, and the empty ones of QEMU's board; return them by address.
 
-    Kernels look for devices in every slot of the `virt` board, and an access to a hole is a fault.
+    Kernels look for devices in every slot of that board, and an access to a hole is a fault. Slots
+    that it has not are known from the device tree alone, which names no empty ones.
     """
     slots = {node.address: add_slot(board, node, quirks.get(node.name)) for node in devices}
     taken = [Place(node.address, node.size, node.irq) for node in devices]
@@ -37,10 +38,10 @@ def add_slots(
 
 
 def empty_places(taken: Sequence[Place]) -> Iterator[Place]:
-    """Yield the slots of the board where nothing is, with interrupts that no device has."""
+    """Yield the slots of QEMU's board where nothing is, with interrupts that no device has."""
     used = {one.irq for one in taken}
     unused = (irq for irq in range(PLIC_SOURCES, 0, -1) if irq not in used)
-    for place in VIRTIO.places:
+    for place in VIRTIO.places[:QEMU_SLOTS]:
         if not any(place.overlaps(one) for one in taken):
             yield replace(place, irq=next(unused)) if place.irq in used else place
 

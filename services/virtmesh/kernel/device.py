@@ -45,8 +45,9 @@ LOOK_TIMEOUT_S = 1.0
 """How long a device service may take to say how it is."""
 WATCH_S = 1.0
 """Between two looks at a device that has done something since the last one."""
-IDLE_LOOKS = 5
-"""A device that has done nothing is looked at in one of so many cases."""
+IDLE_LOOKS, IDLE_LOOKS_MAX = 5, 40
+"""A device that has done nothing is looked at in one of so many cases, then in one of twice as
+many, and so on up to the second: who asks for a list has it looked at in any case."""
 SLOW_S = 2.0
 """A request that is executed for longer is told of: it waits for the storage."""
 PAUSES_S = {ProbeState.WAITING: (0.02, 2.0), ProbeState.FAILED: (1.0, 30.0)}
@@ -91,7 +92,7 @@ class MachineDevice(ABC):
         """The request that it had been executing for longest, at the last look."""
         self._looked_at = (0, 0)
         """Its requests and interrupts at the last look that was due."""
-        self._turns = 0
+        self._turns, self._rest = 0, IDLE_LOOKS
         """Turns since that look."""
         self._looks = 0
         """Looks that were begun."""
@@ -177,9 +178,11 @@ class MachineDevice(ABC):
             self.silent
             or self._executing is not None
             or counted != self._looked_at
-            or self._turns >= IDLE_LOOKS
+            or self._turns >= self._rest
         )
         if is_due:
+            is_idle = self._turns >= self._rest
+            self._rest = min(2 * self._rest, IDLE_LOOKS_MAX) if is_idle else IDLE_LOOKS
             self._looked_at, self._turns = counted, 0
         return is_due
 

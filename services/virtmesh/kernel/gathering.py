@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 COLLECT = "/virtmesh.metrics.v1.MetricsService/Collect"
+AT_ONCE, TURNS = 16, 3
+"""Devices that are asked at once, and turns that there are at most: of more than 48, a third is
+asked at once. Each has ANSWER_SECONDS from when it is asked, and 64 that answer at the same time
+are not read within that on a busy host. If none answers, a page takes three seconds of its five."""
 ANSWER_SECONDS = 1.0
 """How long a device may take to say what it measures. All are asked at the same time."""
 
@@ -84,7 +88,8 @@ class Gathering:
         begun = monotonic()
         devices = self._machine.devices
         self._asked = {name: self._asked.get(name) or self._make(name) for name in devices}
-        found = await asyncio.gather(*(self._ask(run, one) for one in devices.values()))
+        places = asyncio.Semaphore(max(AT_ONCE, -(-len(devices) // TURNS)))
+        found = await asyncio.gather(*(self._ask(run, one, places) for one in devices.values()))
         self._seconds = monotonic() - begun
         return [family for families in found for family in families]
 
@@ -102,16 +107,19 @@ class Gathering:
         """Return what is known of a device that was never asked."""
         return Asked(AnswerReader({"device": name, "machine": self._machine.machine.name}))
 
-    async def _ask(self, run: Run, device: MachineDevice) -> Sequence[Family]:
+    async def _ask(
+        self, run: Run, device: MachineDevice, places: asyncio.Semaphore
+    ) -> Sequence[Family]:
         """Ask one device; nothing if it fails, which is counted."""
         name = device.node.name
         one = self._asked[name]
         families: Sequence[Family] = ()
         reason = ""
         try:
-            async with time_limit(ANSWER_SECONDS):
-                answer = await self._call(device)
-            families = await run(lambda: one.reader.read(answer))
+            async with places:
+                async with time_limit(ANSWER_SECONDS):
+                    answer = await self._call(device)
+                families = await run(lambda: one.reader.read(answer))
         except TimeoutError:
             reason = LATE
         except grpc.aio.AioRpcError as error:

@@ -33,6 +33,8 @@ def bound(log: Path, limit: int = LIMIT_BYTES) -> bool:
     Where there is no room for what it held, that is not kept.
     """
     try:
+        if log.lstat().st_size <= limit:  # the common case, without opening it
+            return False
         descriptor = os.open(log, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
         return False

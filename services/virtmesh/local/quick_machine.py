@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from string import ascii_lowercase
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -49,8 +50,12 @@ class Shorthand:
 
 
 def _disk_name(_image: str, index: int) -> str:
-    """Name a disk as Linux does: vda, vdb, ..."""
-    return f"vd{chr(ord('a') + index)}"
+    """Name a disk as Linux does: vda, vdb, ..., vdz, vdaa, ..."""
+    letters = ""
+    while index >= 0:
+        index, letter = divmod(index, len(ascii_lowercase))
+        letters, index = ascii_lowercase[letter] + letters, index - 1
+    return f"vd{letters}"
 
 
 def _input_name(personality: str, _index: int) -> str:

@@ -34,7 +34,7 @@ from virtmesh_common.supervision import Restarted
 from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from virtmesh.local.plan import Plan
     from virtmesh.local.template.client import Template
@@ -179,9 +179,7 @@ class Supervisor:
         """Keep the logs of the processes from growing without end, until cancelled."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            for child in self._children:
-                with contextlib.suppress(OSError):  # somebody has removed or replaced it
-                    await asyncio.to_thread(child.bound_log)
+            await asyncio.to_thread(_bound_logs, self._children)
 
     async def _become_ready(self) -> None:
         """Wait until every device is ready, or left to guests. Errors: BadMachine."""
@@ -286,6 +284,13 @@ class Supervisor:
                 security=self._security,
             )
         )
+
+
+def _bound_logs(children: Iterable[Child]) -> None:
+    """Keep logs from growing without end. All in one turn of a thread: there may be 64."""
+    for child in children:
+        with contextlib.suppress(OSError):  # somebody has removed or replaced it
+            child.bound_log()
 
 
 async def supervise(

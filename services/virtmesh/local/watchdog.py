@@ -2,8 +2,10 @@
 
 A look reads one small file of /proc. A service is asked (grpc.health.v1.Health.Check, which no
 budget refuses) when the thread of its event loop has worked since the last look, when a signal has
-stopped it, and at each IDLE_LOOKS-th look: so an idle one has a call each few seconds, a busy one
-each second. There is one call at a time for each.
+stopped it, and at each IDLE_LOOKS-th look: so a busy one has a call each second, one that seems
+idle each few seconds, since it may be stuck in a lock or a read. Where the host's kernel says that
+the thread waits for events, it hears what comes: it is asked at each WAITING_LOOKS-th look only.
+There is one call at a time for each.
 
 Silence is counted in looks, not in time: a host that sleeps, or a supervisor that was stopped
 itself, makes nobody silent.
@@ -16,7 +18,6 @@ import os
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Self, cast
 
 import grpc
@@ -36,6 +37,8 @@ LOOK_SECONDS = 1.0
 """Between two looks at a process."""
 IDLE_LOOKS = 5
 """A process whose event loop does nothing is asked at one look of so many."""
+WAITING_LOOKS = 30
+"""One whose event loop waits for events is asked at one of so many: a multiple of IDLE_LOOKS."""
 SILENT_LOOKS = 3
 """After so many looks in a row without an answer a process is silent."""
 KILL_LOOKS = 10
@@ -44,8 +47,13 @@ CALL_SECONDS = 30.0
 """How long one call may wait: a process that was stopped answers it when it goes on."""
 UNANSWERED = {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE}
 """What a call ends with that the service has not answered."""
+WAITS = ("do_epoll_wait", "ep_poll")
+"""Begins of what functions of Linux are called in which a thread waits for events."""
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 STOPPED, TRACED, UNINTERRUPTIBLE, RUNNING = "T", "t", "D", "R"
 """States of a process (proc_pid_stat(5))."""
+PROC_BYTES = 4096
+"""More than what is read of /proc has."""
 BUSY_PART = 0.5
 """A loop that takes at least such a part of a processor is busy."""
 
@@ -62,13 +70,21 @@ class Seen:
     def of(cls, pid: int) -> Self | None:
         """Look at a process; None if it has ended."""
         try:
-            text = Path(f"/proc/{pid}/task/{pid}/stat").read_text("ascii", errors="replace")
+            text = _read(f"/proc/{pid}/task/{pid}/stat")
         except OSError:
             return None
         # The name, field 2, may contain any character. The state follows its last parenthesis.
         fields = text[text.rindex(")") + 2 :].split()
         ticks = int(fields[11]) + int(fields[12])
-        return cls(fields[0], ticks / os.sysconf("SC_CLK_TCK"))
+        return cls(fields[0], ticks / TICKS_PER_S)
+
+    @staticmethod
+    def waits(pid: int) -> bool:
+        """Say whether it waits for events; False where the host's kernel does not tell."""
+        try:
+            return _read(f"/proc/{pid}/task/{pid}/wchan").startswith(WAITS)
+        except OSError:
+            return False
 
     def why(self, before: Seen) -> str:
         """Say why it may not answer, from this look and the one before."""
@@ -82,6 +98,18 @@ class Seen:
         if part >= BUSY_PART or self.state == RUNNING:  # it may get little of a busy host
             return f"its event loop is busy, and takes {min(part, 1):.0%} of a processor"
         return "its event loop waits for something else"
+
+
+def _read(path: str) -> str:
+    """Read a small file of /proc, which comes in one piece. Errors: OSError.
+
+    There may be 64 processes, and they are looked at each second.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, PROC_BYTES).decode("ascii", "replace")
+    finally:
+        os.close(descriptor)
 
 
 class Call:
@@ -152,11 +180,17 @@ class Watch:
         is_stopped = now.state in {STOPPED, TRACED}
         self._take_answer(is_stopped=is_stopped)
         self._looks += 1
-        is_due = is_stopped or now.seconds > before.seconds or self._looks >= IDLE_LOOKS
+        is_due = is_stopped or now.seconds > before.seconds or self._is_long_ago()
         if self._call is None and (is_due or self._missed or not self.has_answered):
             self._call = Call(self._stub)
             self._looks = 0
         self._judge(now, before)
+
+    def _is_long_ago(self) -> bool:
+        """Say whether it is to be asked though it does nothing."""
+        if self._looks >= WAITING_LOOKS:
+            return True
+        return self._looks % IDLE_LOOKS == 0 and not Seen.waits(self.child.pid)
 
     def _take_answer(self, *, is_stopped: bool) -> None:
         """Take an answer, or count a look without one."""

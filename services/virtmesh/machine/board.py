@@ -16,10 +16,15 @@ MMIO_ADDRESS = 0x1000_1000
 """Guest physical address of virtio-mmio slot 0."""
 MMIO_SIZE = 0x1000
 """Size of one virtio-mmio slot, in bytes."""
-SLOTS = 8
-"""Virtio-mmio slots of the board."""
-FIRST_IRQ = 1
-"""Interrupt number of slot 0."""
+QEMU_SLOTS = 8
+"""Virtio-mmio slots that QEMU's board has, in slot 0 and up: kernels look at all of them."""
+SLOTS = 64
+"""Virtio-mmio slots of the board. Those that QEMU's has not follow it, up to 0x1004_1000."""
+FIRST_IRQ, FIRST_FURTHER_IRQ = 1, 36
+"""Interrupt numbers of slot 0, and of the first slot that QEMU's board has not.
+
+Between both are those that other devices have on QEMU's board: serial port, clock, PCI.
+"""
 TEST_ADDRESS, TEST_SIZE = 0x10_0000, 0x1000
 """The test device (SiFive test finisher): it powers the machine off, or resets it."""
 CLINT_ADDRESS, CLINT_SIZE = 0x200_0000, 0x1_0000
@@ -35,12 +40,18 @@ BOARD_DEVICES = (
 )
 """What the board itself has, with address and size."""
 
+
+def _place(slot: int) -> Place:
+    """Return where a slot is."""
+    further = slot - QEMU_SLOTS
+    irq = FIRST_IRQ + slot if further < 0 else FIRST_FURTHER_IRQ + further
+    return Place(MMIO_ADDRESS + slot * MMIO_SIZE, MMIO_SIZE, irq)
+
+
 VIRTIO = Platform(
     compatible=COMPATIBLE,
     node="virtio_mmio",
-    places=tuple(
-        Place(MMIO_ADDRESS + slot * MMIO_SIZE, MMIO_SIZE, FIRST_IRQ + slot) for slot in range(SLOTS)
-    ),
+    places=tuple(_place(slot) for slot in range(SLOTS)),
 )
 """The slots, for every kind that is no platform device."""
 

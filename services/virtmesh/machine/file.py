@@ -244,11 +244,10 @@ def _devices(
             raise table.bad(
                 "devices", f"has more than the {len(platform.places)} devices{of_kind} of the board"
             )
-        own = own_place(one, platform.places[given], on_cpu=machine.cpu is not None)
+        own = own_place(one, platform.places[given])
         devices.append(replace(_device(one, given, base), own_place=own))
     _no_twins(devices, table)
-    if machine.cpu is not None:
-        check_places(tables, devices, machine.memory)
+    check_places(tables, devices, machine.memory)
     return tuple(devices)
 
 

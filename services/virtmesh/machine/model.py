@@ -113,7 +113,7 @@ class DeviceEntry:
     node_address: int | None = None
     """Address of its node, on a machine that has a device tree of its own."""
     own_place: Place | None = None
-    """Where it is on a machine with a CPU, if the machine file gives it another place."""
+    """Where it is, if the machine file gives it another place than that of its slot."""
 
     @property
     def platform(self) -> Platform:

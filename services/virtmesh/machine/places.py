@@ -1,4 +1,4 @@
-"""Places of devices that a machine file gives, on the board of a CPU: address and interrupt."""
+"""Places of devices that a machine file gives on the board: address and interrupt."""
 
 from __future__ import annotations
 
@@ -19,15 +19,11 @@ ADDRESS_END = 1 << 56
 """Physical addresses of Sv39 have 56 bits."""
 
 
-def own_place(table: Table, place: Place, *, on_cpu: bool) -> Place | None:
-    """Return where a device of a machine with a CPU is, instead of its place on the board.
+def own_place(table: Table, place: Place) -> Place | None:
+    """Return where a device is instead of its place on the board.
 
     `place` is that one. None: the table says nothing else. Errors: BadMachine.
     """
-    for key in ("address", "interrupt"):
-        if key in table.keys and not on_cpu:
-            hint = "a device-tree or a [cpu] table" if key == "address" else "a [cpu] table"
-            raise table.bad(key, f"is for machines with {hint}: leave it out")
     address = table.value("address", (int,), place.address)
     if not 0 <= address < ADDRESS_END or address % place.size:
         raise table.bad("address", f"must be a multiple of {place.size:#x}, below 2^56")

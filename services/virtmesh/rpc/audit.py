@@ -106,6 +106,11 @@ class Audit:
             return next(iter(known)) if len(known) == 1 else ""
         return device if device in known or device in OTHERS else UNKNOWN
 
+    @property
+    def seconds_left(self) -> float:
+        """Seconds until `tick` has something to do; negative when it is late."""
+        return self._written + PERIOD_S - self._clock()
+
     def tick(self) -> None:
         """Write how often calls repeated others, each PERIOD_S."""
         if self._clock() - self._written >= PERIOD_S:

@@ -50,7 +50,7 @@ GRACE_SECONDS = 5.0
 SOCKET_UMASK = 0o117
 """Sockets get mode 0660: the owner and the group use a device, nobody else."""
 SWEEP_SECONDS = 1.0
-"""How often streams of callers that count no more are looked for."""
+"""How often streams of callers that count no more are looked for, where callers can be revoked."""
 WARNING_SECONDS = 3600.0
 """How often the log says again that a listener is open to anyone."""
 INSECURE = gauge(
@@ -194,7 +194,17 @@ class Server:
                 warned = loop.time()
                 for text in self.warnings:
                     log.warning("insecure", about=text)
-            await asyncio.sleep(SWEEP_SECONDS)
+            await asyncio.sleep(self._rest_seconds())
+
+    def _rest_seconds(self) -> float:
+        """Return the pause between two sweeps.
+
+        Without a security folder there is nobody to revoke: doors of sockets and of plain TCP
+        refuse nobody later, and what is left to do is the audit's and the warnings'.
+        """
+        if self._credentials is not None:
+            return SWEEP_SECONDS
+        return max(SWEEP_SECONDS, min(self._audit.seconds_left, WARNING_SECONDS))
 
     def _listen(self, listener: Listener) -> str:
         """Listen at one address; return it with the actual port."""

@@ -82,7 +82,7 @@ def test_the_machine_file_of_the_page_runs_a_kernel_like_xv6(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("--disk=d.img,slot=8", "slot must be from 0 to 7"),
+        ("--disk=d.img,slot=64", "slot must be from 0 to 63"),
         ("--disk=d.img,slot=x", "slot must be a number, such as slot=1"),
         ("--disk=d.img,address=0x2000000", "is taken by the CLINT: choose another"),
         ("--disk=d.img,interrupt=10", "interrupt 10 is that of"),

@@ -1,4 +1,4 @@
-"""Looks at one device that overlap: the answer that was asked for last is the one that counts."""
+"""Looks at a device: when they are due, and which answer counts of those that overlap."""
 
 from __future__ import annotations
 
@@ -46,6 +46,20 @@ class SlowAnswers(DeviceServiceServicer):
     async def GetStats(self, request: pb.GetStatsRequest, context: Any) -> pb.GetStatsResponse:
         """Say nothing of interest."""
         return pb.GetStatsResponse()
+
+
+def test_an_idle_device_is_looked_at_less_often_from_look_to_look(tmp_path: Path) -> None:
+    """Each turn is a second: 5 seconds after the first look, then 10, 20, and 40 from then on."""
+    entry = DeviceEntry(name="vda", kind="blk", endpoint=f"unix:{tmp_path}/vda.sock", slot=0)
+    device = Kernel(make_blob(Machine(name="test", devices=(entry,))), Settings()).device("vda")
+
+    turns = [turn for turn in range(1, 160) if device.takes_turn()]
+    assert turns == [5, 15, 35, 75, 115, 155]
+
+    device.silent = True
+    assert device.takes_turn()
+    device.silent = False
+    assert [device.takes_turn() for _ in range(5)] == [False] * 4 + [True]
 
 
 async def test_a_late_answer_does_not_replace_a_newer_one(tmp_path: Path) -> None:

@@ -136,11 +136,20 @@ def test_a_device_that_makes_no_sense_is_refused(device: str, why: str) -> None:
 
 
 def test_more_devices_than_slots_are_refused() -> None:
-    """The board has eight."""
-    with pytest.raises(BadMachine, match="8 slots"):
-        quick_machine("demo", ["a.img"] * 5, ["mouse"] * 4)
-    with pytest.raises(BadMachine, match="9 devices"):
-        quick_machine("demo", ["a.img"] * 8, devices=["input,personality=mouse"])
+    """The board has 64."""
+    with pytest.raises(BadMachine, match="64 slots"):
+        quick_machine("demo", ["a.img"] * 40, ["mouse"] * 25)
+    with pytest.raises(BadMachine, match="65 devices"):
+        quick_machine("demo", ["a.img"] * 64, devices=["input,personality=mouse"])
+
+
+def test_many_disks_are_named_as_linux_names_them(tmp_path: Path) -> None:
+    """Behind vdz comes vdaa."""
+    disks = load(quick_machine("demo", ["a.img"] * 64), tmp_path).devices
+    names = [one.name for one in disks]
+    assert names[:2] + names[25:28] + names[51:53] + names[-1:] == [
+        *("vda", "vdb", "vdz", "vdaa", "vdab", "vdaz", "vdba", "vdbl")
+    ]
 
 
 @pytest.mark.parametrize("shorthand", SHORTHANDS.values(), ids=SHORTHANDS)

@@ -22,6 +22,7 @@ from virtmesh.local.watchdog import (
     IDLE_LOOKS,
     KILL_LOOKS,
     SILENT_LOOKS,
+    WAITING_LOOKS,
     Seen,
     Watch,
     watch,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 IDLE = "import time; time.sleep(600)"
+WAITING = "import select; select.epoll().poll(600)"
 BUSY = "while True: pass"
 SPINNING = """
 import asyncio, pathlib, sys
@@ -150,6 +152,19 @@ async def test_an_idle_process_is_asked_at_one_look_of_several(tmp_path: Path) -
         await one.look(LOOKS)
         assert 1 <= one.health.calls <= LOOKS // IDLE_LOOKS + 3
         assert one.events == []
+
+
+async def test_a_process_that_waits_for_events_is_asked_rarely(tmp_path: Path) -> None:
+    """It hears what comes; one that sleeps elsewhere may be stuck there."""
+    with watched(tmp_path, WAITING) as one:
+        await one.child.start()
+        await one.look(3, until=lambda: Seen.waits(one.child.pid))
+        before = one.health.calls
+
+        await one.look(WAITING_LOOKS - 3)
+        assert one.health.calls == before
+        await one.look(4)
+        assert one.health.calls == before + 1
 
 
 async def test_a_busy_process_is_asked_at_each_look(tmp_path: Path) -> None:

@@ -81,6 +81,15 @@ def test_repetitions_are_counted(audit: Audit, clock: Clock) -> None:
     assert [line.get("repeated") for line in lines] == [None, 4, None]
 
 
+def test_it_says_when_it_has_something_to_do(audit: Audit, clock: Clock) -> None:
+    """Who calls `tick` may sleep until then."""
+    clock.now = 1.0
+    assert audit.seconds_left == PERIOD_S - 1.0
+    clock.now = PERIOD_S
+    audit.tick()
+    assert audit.seconds_left == PERIOD_S
+
+
 @pytest.mark.parametrize(
     "other",
     [
