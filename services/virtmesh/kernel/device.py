@@ -45,7 +45,7 @@ LOOK_TIMEOUT_S = 1.0
 """How long a device service may take to say how it is."""
 WATCH_S = 1.0
 """Between two looks at a device that has done something since the last one."""
-IDLE_LOOKS, IDLE_LOOKS_MAX = 5, 40
+IDLE_LOOKS, IDLE_LOOKS_MAX = 5, 10
 """A device that has done nothing is looked at in one of so many cases, then in one of twice as
 many, and so on up to the second: who asks for a list has it looked at in any case."""
 SLOW_S = 2.0
