@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use virtmesh_blk::{Chosen, Disk, DiskOptions, RequestType, latency_bound};
-use virtmesh_device::{Kick, now};
+use virtmesh_blk::{Disk, DiskOptions, RequestType, latency_bound};
+use virtmesh_device::Kick;
 
 use crate::blk_check::{check, engine_choice, poll_limit, range_limits};
 use crate::blk_failure::{FailedRequest, failed_request};
+use crate::blk_stats::{self, Counters};
 use crate::errors;
 use crate::exceptions::Exception;
 use crate::image::open_image;
@@ -21,9 +22,6 @@ use crate::memory::GuestMemory;
 use crate::queue::QueueConfig;
 use crate::ring_state::RingState;
 use crate::write_log::{WriteLog, open_log};
-
-/// Counters of one type of request: ok, I/O errors, unsupported, bytes, busy microseconds.
-type Counters = (u64, u64, u64, u64, u64);
 
 /// A disk image and its request queues.
 #[pyclass(module = "virtmesh_native", frozen)]
@@ -129,16 +127,11 @@ impl BlkDevice {
         let chosen = choice
             .start(threads, (queues, queue_size), &disk.image)
             .map_err(|error| errors::engine(py, &error))?;
-        let Chosen {
-            engine,
-            name,
-            reason,
-        } = chosen;
-        let device = virtmesh_blk::BlkDevice::new(disk, engine);
+        let device = virtmesh_blk::BlkDevice::new(disk, chosen.engine);
         Ok(Self {
             device: Mutex::new(Some(Arc::new(device))),
-            engine: name,
-            engine_reason: reason,
+            engine: chosen.name,
+            engine_reason: chosen.reason,
         })
     }
 
@@ -256,15 +249,7 @@ impl BlkDevice {
     /// The type, first sector and age in seconds of the request that has been executed longest, and why it
     /// is held, if it is.
     fn oldest(&self, index: usize) -> Option<(&'static str, u64, f64, &'static str)> {
-        let oldest = self.open()?.oldest(index)?;
-        let age = Duration::from_nanos(now().saturating_sub(oldest.since_ns));
-        let held = oldest.held.unwrap_or("");
-        Some((
-            oldest.request_type.name(),
-            oldest.sector,
-            age.as_secs_f64(),
-            held,
-        ))
+        Some(blk_stats::describe(self.open()?.oldest(index)?))
     }
 
     #[getter]
@@ -322,22 +307,7 @@ impl BlkDevice {
     }
 
     fn stats(&self) -> PyResult<BTreeMap<&'static str, Counters>> {
-        let device = self.device()?;
-        let counters = RequestType::ALL.map(|request_type| {
-            let stats = device.disk().stats.of(request_type);
-            let busy_us = u64::try_from(stats.busy.as_micros()).unwrap_or(u64::MAX);
-            (
-                request_type.name(),
-                (
-                    stats.ok,
-                    stats.io_errors,
-                    stats.unsupported,
-                    stats.bytes,
-                    busy_us,
-                ),
-            )
-        });
-        Ok(counters.into())
+        Ok(blk_stats::counters(&self.device()?.disk().stats))
     }
 
     #[classattr]
@@ -347,11 +317,7 @@ impl BlkDevice {
     }
 
     fn latencies(&self) -> PyResult<BTreeMap<&'static str, Vec<u64>>> {
-        let device = self.device()?;
-        let stats = &device.disk().stats;
-        Ok(RequestType::ALL
-            .map(|request_type| (request_type.name(), stats.latencies(request_type).to_vec()))
-            .into())
+        Ok(blk_stats::latencies(&self.device()?.disk().stats))
     }
 
     #[getter]

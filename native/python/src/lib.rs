@@ -6,6 +6,7 @@ mod bells;
 mod blk;
 mod blk_check;
 mod blk_failure;
+mod blk_stats;
 mod board;
 mod closer;
 mod errors;
