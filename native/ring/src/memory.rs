@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 mod guard;
 mod guards;
 mod guest_ram;
+mod places;
 mod region;
 
 pub use guard::Guard;

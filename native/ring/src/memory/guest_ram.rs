@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
 use smallvec::SmallVec;
 use vm_memory::{
     Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, GuestRegionMmap,
-    MemoryRegionAddress, MmapRegion, VolatileMemory, VolatileSlice,
+    MemoryRegionAddress, MmapRegion, VolatileSlice,
 };
 
 use super::guards::Guards;
+use super::places::Places;
 use super::region::{
     MAX_REGIONS, MAX_UNSEALED_REGIONS, RegionSpec, check_file, check_ranges, join_adjacent,
     map_region, page_size_of_hugetlbfs,
@@ -33,6 +34,8 @@ struct Mapped {
     memory: GuestMemoryMmap,
     /// The guest addresses of the regions, with adjacent ones joined. Bounds are checked against these.
     contiguous: Vec<Range<u64>>,
+    /// Where each region is mapped. Addresses are translated by these.
+    places: Places,
 }
 
 impl GuestRam {
@@ -75,11 +78,13 @@ impl GuestRam {
             .expect("the ranges were found to be disjoint, and are sorted");
         let guards = Guards::new(&memory, specs, fickle)?;
         let contiguous = join_adjacent(&memory);
+        let places = Places::of(&memory);
         Ok(Self {
             mapped: Arc::new(Mapped {
                 guards,
                 memory,
                 contiguous,
+                places,
             }),
         })
     }
@@ -109,6 +114,10 @@ impl GuestRam {
     /// # Errors
     /// `OutOfBounds`; nothing was copied then.
     pub fn read(&self, address: u64, buffer: &mut [u8]) -> Result<(), MemoryError> {
+        if let Some(slice) = self.slice(address, buffer.len() as u64) {
+            slice.copy_to(buffer);
+            return Ok(());
+        }
         self.check(address, buffer.len() as u64)?;
         self.as_vm_memory()
             .read_slice(buffer, GuestAddress(address))
@@ -120,10 +129,40 @@ impl GuestRam {
     /// # Errors
     /// `OutOfBounds`; nothing was copied then.
     pub fn write(&self, address: u64, bytes: &[u8]) -> Result<(), MemoryError> {
+        if let Some(slice) = self.slice(address, bytes.len() as u64) {
+            slice.copy_from(bytes);
+            return Ok(());
+        }
         self.check(address, bytes.len() as u64)?;
         self.as_vm_memory()
             .write_slice(bytes, GuestAddress(address))
             .map_err(|_| out_of_bounds(address, bytes.len() as u64))
+    }
+
+    /// Copy 16 bytes out as two little-endian words, each byte read once. The address need not be aligned.
+    /// None if they are not all inside guest memory.
+    #[must_use]
+    #[inline]
+    pub fn read_words(&self, address: u64) -> Option<[u64; 2]> {
+        if let Some(place) = self.mapped.places.find(address, 16) {
+            let words = place.cast::<u64>();
+            if words.is_aligned() {
+                // SAFETY: 16 bytes are mapped there while `self` lives, and aligned; all accesses to guest
+                // memory in this process are atomic or volatile.
+                let load = |at| unsafe { AtomicU64::from_ptr(words.wrapping_add(at)) };
+                return Some([0, 1].map(|at| u64::from_le(load(at).load(Ordering::Relaxed))));
+            }
+        }
+        self.read_bytes(address)
+    }
+
+    /// The same for words that are not aligned, or in two regions.
+    #[cold]
+    fn read_bytes(&self, address: u64) -> Option<[u64; 2]> {
+        let mut bytes = [0; 16];
+        self.read(address, &mut bytes).ok()?;
+        let (low, high) = bytes.split_at(8);
+        Some([low, high].map(|half| u64::from_le_bytes(half.try_into().expect("8 of 16 bytes"))))
     }
 
     /// Load a little-endian 16-bit word.
@@ -177,6 +216,9 @@ impl GuestRam {
         address: u64,
         length: u64,
     ) -> Result<SmallVec<[VolatileSlice<'_>; 1]>, MemoryError> {
+        if let Some(slice) = self.slice(address, length).filter(|_| length > 0) {
+            return Ok(SmallVec::from_buf([slice]));
+        }
         self.check(address, length)?;
         let mut slices = SmallVec::new();
         let (mut next, mut left) = (address, length);
@@ -195,8 +237,19 @@ impl GuestRam {
         Ok(slices)
     }
 
-    /// Translate a buffer to `iovec`s, appended to `iovecs`. They point into the mapping: keep a clone
-    /// of this memory for as long as they are used.
+    /// Translate a buffer to an `iovec`, which points into the mapping: keep a clone of this memory for as
+    /// long as it is used. None if it is not inside one region: see [`iovecs`](Self::iovecs).
+    #[must_use]
+    #[inline]
+    pub fn iovec(&self, address: u64, length: u64) -> Option<libc::iovec> {
+        let place = self.mapped.places.find(address, length)?;
+        Some(libc::iovec {
+            iov_base: place.cast(),
+            iov_len: to_usize(length),
+        })
+    }
+
+    /// Translate a buffer to `iovec`s, appended to `iovecs`, as [`iovec`](Self::iovec) does.
     ///
     /// # Errors
     /// `OutOfBounds`; nothing was appended then.
@@ -204,17 +257,22 @@ impl GuestRam {
         &self,
         address: u64,
         length: u64,
-        iovecs: &mut Vec<libc::iovec>,
+        iovecs: &mut impl Extend<libc::iovec>,
     ) -> Result<(), MemoryError> {
-        iovecs.extend(
-            self.slices(address, length)?
-                .iter()
-                .map(|slice| libc::iovec {
-                    iov_base: slice.ptr_guard_mut().as_ptr().cast(),
-                    iov_len: slice.len(),
-                }),
-        );
+        let slices = self.slices(address, length)?;
+        iovecs.extend(slices.iter().map(|slice| libc::iovec {
+            iov_base: slice.ptr_guard_mut().as_ptr().cast(),
+            iov_len: slice.len(),
+        }));
         Ok(())
+    }
+
+    /// The bytes at an address, if they are inside one region.
+    #[inline]
+    fn slice(&self, address: u64, length: u64) -> Option<VolatileSlice<'_>> {
+        let place = self.mapped.places.find(address, length)?;
+        // SAFETY: so many bytes are mapped there, for as long as `self` lives.
+        Some(unsafe { VolatileSlice::new(place, to_usize(length)) })
     }
 
     /// The region an address is in, its offset there, and the bytes from there to the region's end.
@@ -255,27 +313,15 @@ impl RingMemory for GuestRam {
         })
     }
 
+    #[inline]
     fn contains(&self, address: u64, length: u64) -> bool {
         let holds = |range: &Range<u64>| range.contains(&address) && length <= range.end - address;
         length == 0 || self.mapped.contiguous.iter().any(holds)
     }
 
+    #[inline]
     fn read_descriptor(&self, address: u64) -> Option<[u64; 2]> {
-        let (region, offset, here) = self.locate(address)?;
-        if address.is_multiple_of(8) && here >= 16 {
-            // An area would count a reference for each descriptor, so none is made here.
-            let slice = region.get_slice(MemoryRegionAddress(offset), 16).ok()?;
-            let load = |at| {
-                slice
-                    .get_atomic_ref::<AtomicU64>(at)
-                    .map(|word| word.load(Ordering::Relaxed))
-            };
-            return Some([load(0).ok()?, load(8).ok()?].map(u64::from_le));
-        }
-        let mut bytes = [0; 16];
-        self.read(address, &mut bytes).ok()?;
-        let (low, high) = bytes.split_at(8);
-        Some([low, high].map(|half| u64::from_le_bytes(half.try_into().expect("8 of 16 bytes"))))
+        self.read_words(address)
     }
 
     fn full_fence(&self) {
@@ -329,6 +375,15 @@ impl GuestArea {
     }
 }
 
+impl GuestArea {
+    /// Two words that follow each other, whose bounds are checked at once.
+    fn pair(&self, offset: usize) -> [&AtomicU64; 2] {
+        let first = self.pointer::<[u64; 2]>(offset).cast::<u64>();
+        // SAFETY: as for `atomic_u16`, for both.
+        [0, 1].map(|at| unsafe { AtomicU64::from_ptr(first.wrapping_add(at)) })
+    }
+}
+
 impl RingArea for GuestArea {
     fn load(&self, offset: usize, order: Ordering) -> u16 {
         u16::from_le(self.atomic_u16(offset).load(order))
@@ -379,13 +434,14 @@ impl RingArea for GuestArea {
     }
 
     fn read_descriptor(&self, offset: usize) -> [u64; 2] {
-        [offset, offset + 8].map(|at| self.read_u64(at))
+        self.pair(offset)
+            .map(|word| u64::from_le(word.load(Ordering::Relaxed)))
     }
 
     fn write_descriptor(&self, offset: usize, words: [u64; 2]) {
-        let [low, high] = words;
-        self.write_u64(offset, low);
-        self.write_u64(offset + 8, high);
+        let [low, high] = self.pair(offset);
+        low.store(words[0].to_le(), Ordering::Relaxed);
+        high.store(words[1].to_le(), Ordering::Relaxed);
     }
 }
 
