@@ -31,54 +31,53 @@ unsafe impl Sync for Buffers {}
 
 /// What requests are validated by, of the data in one direction.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Shape {
+pub struct Shape {
     /// Segments that are not empty.
-    pub(crate) segments: usize,
+    pub segments: usize,
     /// Bytes of the longest one.
-    pub(crate) longest: u32,
+    pub longest: u32,
     /// Bytes of all.
-    pub(crate) length: u64,
+    pub length: u64,
 }
 
 impl Buffers {
-    /// Translate segments, and the address of the status byte; empty segments are left out.
+    /// No data yet, and the status byte at an address.
     ///
     /// # Errors
-    /// When one is not inside guest memory.
-    pub fn new(
-        memory: &GuestRam,
-        readable: impl Iterator<Item = Segment>,
-        writable: impl Iterator<Item = Segment>,
-        status_address: u64,
-    ) -> Result<Self, MemoryError> {
-        Self::with_shapes(memory, readable, writable, status_address).map(|(buffers, _)| buffers)
-    }
-
-    /// Like [`Buffers::new`], with the shapes of the readable and of the writable data.
-    pub(crate) fn with_shapes(
-        memory: &GuestRam,
-        readable: impl Iterator<Item = Segment>,
-        writable: impl Iterator<Item = Segment>,
-        status_address: u64,
-    ) -> Result<(Self, [Shape; 2]), MemoryError> {
-        let mut pieces = SmallVec::new();
-        let readable = translate(memory, readable, &mut pieces)?;
-        let readable_pieces = pieces.len();
-        let writable = translate(memory, writable, &mut pieces)?;
+    /// When it is not inside guest memory.
+    #[inline]
+    pub fn new(memory: &GuestRam, status_address: u64) -> Result<Self, MemoryError> {
         let outside = MemoryError::OutOfBounds {
             address: status_address,
             length: 1,
         };
         let status = memory.iovec(status_address, 1).ok_or(outside)?;
-        let buffers = Self {
+        Ok(Self {
             memory: memory.clone(),
-            pieces,
-            readable_pieces,
-            readable: readable.length,
-            writable: writable.length,
+            pieces: SmallVec::new(),
+            readable_pieces: 0,
+            readable: 0,
+            writable: 0,
             status: status.iov_base.cast(),
-        };
-        Ok((buffers, [readable, writable]))
+        })
+    }
+
+    /// Translate the segments of both directions, once; empty ones are left out. Returns the shapes of the readable
+    /// and of the writable data.
+    ///
+    /// # Errors
+    /// When one is not inside guest memory.
+    pub fn add(
+        &mut self,
+        readable: impl Iterator<Item = Segment>,
+        writable: impl Iterator<Item = Segment>,
+    ) -> Result<[Shape; 2], MemoryError> {
+        let readable = translate(&self.memory, readable, &mut self.pieces)?;
+        self.readable_pieces = self.pieces.len();
+        let writable = translate(&self.memory, writable, &mut self.pieces)?;
+        self.readable = readable.length;
+        self.writable = writable.length;
+        Ok([readable, writable])
     }
 
     /// Data for the device to read.

@@ -278,7 +278,10 @@ impl Job {
             return None;
         }
         self.begin(*free_ns);
-        let done = self.disk.image.read_cached(&self.request.writable(), offset);
+        let done = self
+            .disk
+            .image
+            .read_cached(&self.request.writable(), offset);
         done.then(|| self.complete(Status::Ok, free_ns))
     }
 

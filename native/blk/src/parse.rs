@@ -3,9 +3,10 @@
 //! A request may be spread over descriptors in any way (virtio 1.4, 2.7.4.1): its header is the first
 //! 16 readable bytes, its status byte is the last writable byte, and its data is what lies between.
 
-use virtmesh_ring::{Chain, GuestRam, MemoryError, Segment};
+use virtmesh_ring::{Chain, GuestRam, MemoryError};
 
 use crate::buffer::{Buffers, Shape};
+use crate::header::{Header, after_header, before_status, read_header};
 use crate::request::{Operation, Range, Ranges, Request, RequestType, SECTOR_SIZE, Status};
 use crate::rules::{self, Refusal, refuse_if};
 use crate::spec::{
@@ -13,8 +14,6 @@ use crate::spec::{
     VIRTIO_BLK_F_WRITE_ZEROES, VIRTIO_BLK_ID_BYTES, VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP,
 };
 
-/// Bytes of `le32 type, le32 reserved, le64 sector` (5.2.6).
-const HEADER_SIZE: u32 = 16;
 /// Bytes of `le64 sector, le32 num_sectors, le32 flags` (5.2.6).
 const SEGMENT_SIZE: usize = 16;
 
@@ -83,6 +82,7 @@ impl Request {
     ///
     /// # Errors
     /// If no status can be written.
+    #[inline]
     pub fn parse(
         chain: &Chain,
         memory: &GuestRam,
@@ -94,45 +94,83 @@ impl Request {
         let (written, status_address) =
             before_status(&chain.writable).ok_or(MalformedChain::NoStatus { head })?;
         let header = read_header(&chain.readable, memory).map_err(outside)?;
-        let (buffers, shapes) = Buffers::with_shapes(
-            memory,
-            after_header(&chain.readable),
-            written,
-            status_address,
-        )
-        .map_err(outside)?;
-
-        let (request_type, parsed) = header.map_or(
-            (RequestType::Other, Err(Refusal::of(rules::HEADER_MISSING))),
-            |header| {
-                let parsed = validate(&header, &buffers, &shapes, limits);
-                (header.request_type, parsed)
-            },
-        );
-        let (operation, broken_rule) = parsed.unwrap_or_else(|refusal| {
-            let operation = Operation::Refuse(refusal.status);
-            (operation, refusal.rule)
-        });
-        Ok(Self {
+        let buffers = Buffers::new(memory, status_address).map_err(outside)?;
+        // It is filled in where it is: a request is large, and this is done for each.
+        let mut request = Self {
             head,
-            request_type,
-            operation,
+            request_type: RequestType::Other,
+            operation: Operation::Refuse(Status::IoErr),
             buffers,
-            broken_rule,
+            broken_rule: Some(rules::HEADER_MISSING),
             submitted: 0,
             look: None,
             status_address,
-        })
+        };
+        let readable = after_header(&chain.readable);
+        let shapes = request.buffers.add(readable, written).map_err(outside)?;
+        if let Some(header) = header {
+            request.request_type = header.request_type;
+            request.broken_rule = None;
+            request.validate(&header, &shapes, limits);
+        }
+        Ok(request)
+    }
+
+    /// Set the operation, or the refusal, and the rule that is broken, if one is.
+    fn validate(&mut self, header: &Header, shapes: &[Shape; 2], limits: &RequestLimits) {
+        let [readable, writable] = shapes;
+        let refused = match header.request_type {
+            RequestType::In => check_read(header, readable, writable, limits)
+                .map(|offset| self.operation = Operation::Read { offset }),
+            RequestType::Out => check_write(header, readable, writable, limits)
+                .map(|offset| self.operation = Operation::Write { offset }),
+            _ => validate(header, &self.buffers, shapes, limits).map(|(operation, broken)| {
+                self.operation = operation;
+                self.broken_rule = broken;
+            }),
+        };
+        if let Err(refusal) = refused {
+            self.operation = Operation::Refuse(refusal.status);
+            self.broken_rule = refusal.rule;
+        }
     }
 }
 
-/// The header, decoded (5.2.6). `reserved` is ignored: it once was the priority.
-struct Header {
-    request_type: RequestType,
-    sector: u64,
+/// Check an IN and return where it starts on the disk, in bytes.
+fn check_read(
+    header: &Header,
+    readable: &Shape,
+    writable: &Shape,
+    limits: &RequestLimits,
+) -> Result<u64, Refusal> {
+    refuse_if(readable.length > 0, rules::DIRECTION)?;
+    check_data(header.sector, writable, limits)
 }
 
-/// Validate a request. Returns its operation, with a rule that it breaks all the same, or the refusal.
+/// Check an OUT and return where it starts on the disk, in bytes.
+fn check_write(
+    header: &Header,
+    readable: &Shape,
+    writable: &Shape,
+    limits: &RequestLimits,
+) -> Result<u64, Refusal> {
+    // "A device MUST set the status byte to VIRTIO_BLK_S_IOERR for a write request if
+    // VIRTIO_BLK_F_RO is offered, and MUST NOT write any data" (5.2.6.2).
+    writes_allowed(limits)?;
+    refuse_if(writable.length > 0, rules::DIRECTION)?;
+    check_data(header.sector, readable, limits)
+}
+
+fn writes_allowed(limits: &RequestLimits) -> Result<(), Refusal> {
+    if limits.read_only {
+        Err(Refusal::without_rule(Status::IoErr))
+    } else {
+        Ok(())
+    }
+}
+
+/// Validate a request that moves no data of the disk. Returns its operation, with a rule that it breaks all
+/// the same, or the refusal.
 fn validate(
     header: &Header,
     buffers: &Buffers,
@@ -143,28 +181,8 @@ fn validate(
         0 => Err(Refusal::without_rule(Status::Unsupp)),
         _ => Ok(()),
     };
-    let writes_allowed = || {
-        if limits.read_only {
-            Err(Refusal::without_rule(Status::IoErr))
-        } else {
-            Ok(())
-        }
-    };
     let mut broken = None;
     let operation = match header.request_type {
-        RequestType::In => {
-            refuse_if(readable.length > 0, rules::DIRECTION)?;
-            let offset = check_data(header.sector, writable, limits)?;
-            Operation::Read { offset }
-        }
-        RequestType::Out => {
-            // "A device MUST set the status byte to VIRTIO_BLK_S_IOERR for a write request if
-            // VIRTIO_BLK_F_RO is offered, and MUST NOT write any data" (5.2.6.2).
-            writes_allowed()?;
-            refuse_if(writable.length > 0, rules::DIRECTION)?;
-            let offset = check_data(header.sector, readable, limits)?;
-            Operation::Write { offset }
-        }
         RequestType::Flush => {
             // Data is ignored: a driver SHOULD NOT include any (5.2.6.1).
             negotiated(VIRTIO_BLK_F_FLUSH)?;
@@ -182,18 +200,20 @@ fn validate(
             negotiated(VIRTIO_BLK_F_DISCARD)?;
             // "Unmap MUST be zero for discard commands", else UNSUPP (5.2.6.1, 5.2.6.2).
             let ranges = check_ranges(buffers, limits, header.request_type)?;
-            writes_allowed()?;
+            writes_allowed(limits)?;
             refuse_if(writable.length > 0, rules::DIRECTION)?;
             Operation::Discard(ranges)
         }
         RequestType::WriteZeroes => {
             negotiated(VIRTIO_BLK_F_WRITE_ZEROES)?;
             let ranges = check_ranges(buffers, limits, header.request_type)?;
-            writes_allowed()?;
+            writes_allowed(limits)?;
             refuse_if(writable.length > 0, rules::DIRECTION)?;
             Operation::WriteZeroes(ranges)
         }
-        RequestType::Other => return Err(Refusal::without_rule(Status::Unsupp)),
+        RequestType::In | RequestType::Out | RequestType::Other => {
+            return Err(Refusal::without_rule(Status::Unsupp));
+        }
     };
     Ok((operation, broken))
 }
@@ -319,66 +339,4 @@ impl RangeSegment {
             flags: u32::from_le_bytes([f0, f1, f2, f3]),
         }
     }
-}
-
-/// What lies before the last byte, which is the status, and its address. None if there is no byte.
-fn before_status(segments: &[Segment]) -> Option<(impl Iterator<Item = Segment>, u64)> {
-    let last = segments.iter().rposition(|segment| segment.len > 0)?;
-    let Segment { addr, len } = segments[last];
-    let rest = Segment { addr, len: len - 1 };
-    let before = segments[..last].iter().copied().chain(Some(rest));
-    // No overflow: the ring checked that the segment ends inside guest memory.
-    Some((before, addr + u64::from(len - 1)))
-}
-
-/// What lies after the header. Empty segments may be among it.
-fn after_header(segments: &[Segment]) -> impl Iterator<Item = Segment> {
-    let mut skipped = HEADER_SIZE;
-    segments.iter().map(move |&Segment { addr, len }| {
-        let count = skipped.min(len);
-        skipped -= count;
-        Segment {
-            // No overflow: the ring checked that the segment ends inside guest memory.
-            addr: addr + u64::from(count),
-            len: len - count,
-        }
-    })
-}
-
-/// Copy out the header. None if there are fewer readable bytes.
-fn read_header(segments: &[Segment], memory: &GuestRam) -> Result<Option<Header>, MemoryError> {
-    let words = match segments.first() {
-        Some(first) if first.len >= HEADER_SIZE => memory.read_words(first.addr),
-        _ => None,
-    };
-    let words = match words {
-        Some(words) => Some(words),
-        None => gather_header(segments, memory)?,
-    };
-    Ok(words.map(|[start, sector]| Header {
-        #[expect(clippy::cast_possible_truncation, reason = "the lower half")]
-        request_type: RequestType::from_number(start as u32),
-        sector,
-    }))
-}
-
-/// Copy out a header that is spread over segments.
-#[cold]
-fn gather_header(
-    segments: &[Segment],
-    memory: &GuestRam,
-) -> Result<Option<[u64; 2]>, MemoryError> {
-    let mut bytes = [0_u8; HEADER_SIZE as usize];
-    let mut rest = &mut bytes[..];
-    for segment in segments {
-        let (now, later) = rest.split_at_mut(rest.len().min(segment.len as usize));
-        memory.read(segment.addr, now)?;
-        rest = later;
-    }
-    let whole = rest.is_empty();
-    let [s0, s1, s2, s3, s4, s5, s6, s7, ..] = bytes;
-    let [.., e0, e1, e2, e3, e4, e5, e6, e7] = bytes;
-    let start = u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]);
-    let end = u64::from_le_bytes([e0, e1, e2, e3, e4, e5, e6, e7]);
-    Ok(whole.then_some([start, end]))
 }

@@ -68,12 +68,7 @@ pub(crate) struct IndirectTable {
 
 impl<'a, M: RingMemory> ChainBuilder<'a, M> {
     /// Begin with `chain`, which is empty.
-    pub(crate) fn new(
-        memory: &'a M,
-        limits: ChainLimits,
-        head: u16,
-        chain: &'a mut Chain,
-    ) -> Self {
+    pub(crate) fn new(memory: &'a M, limits: ChainLimits, head: u16, chain: &'a mut Chain) -> Self {
         Self {
             memory,
             head,

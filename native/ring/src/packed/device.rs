@@ -147,7 +147,11 @@ impl<M: RingMemory> AvailReader<M> {
     }
 
     /// Pop the next chain to resubmit into an empty one. False if there is none.
-    pub(crate) fn pop_resubmit(&mut self, memory: &M, chain: &mut Chain) -> Result<bool, RingError> {
+    pub(crate) fn pop_resubmit(
+        &mut self,
+        memory: &M,
+        chain: &mut Chain,
+    ) -> Result<bool, RingError> {
         let Some(LoggedChain { id, descriptors }) = self.resubmits.pop_front() else {
             return Ok(false);
         };

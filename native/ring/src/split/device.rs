@@ -124,7 +124,11 @@ impl<M: RingMemory> AvailReader<M> {
     }
 
     /// Pop the next chain to resubmit into an empty one. False if there is none.
-    pub(crate) fn pop_resubmit(&mut self, memory: &M, chain: &mut Chain) -> Result<bool, RingError> {
+    pub(crate) fn pop_resubmit(
+        &mut self,
+        memory: &M,
+        chain: &mut Chain,
+    ) -> Result<bool, RingError> {
         match self.resubmits.pop_front() {
             Some(head) => self.read(memory, head, chain).map(|()| true),
             None => Ok(false),
