@@ -87,7 +87,8 @@ impl Device {
     /// Serve all that is available, step by step as the thread of a queue does. Returns whether the driver
     /// wants an interrupt.
     fn serve(&mut self) -> Result<bool, Box<dyn Error>> {
-        self.queue.pop_batch(BATCH as usize, &mut self.chains)?;
+        self.queue
+            .pop_batch(usize::from(QUEUE_SIZE), &mut self.chains)?;
         for chain in self.chains.drain(..) {
             let request = Request::parse(&chain, &self.memory, &LIMITS)?;
             self.requests.push(request);

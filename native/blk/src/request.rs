@@ -3,8 +3,6 @@
 //! A request is `struct virtio_blk_req` (virtio 1.4, 5.2.6). It is parsed whole from a chain
 //! ([`Request::parse`]); its header is never read from guest memory again.
 
-use smallvec::SmallVec;
-
 use crate::buffer::{Buffer, Buffers};
 use crate::image::Look;
 use crate::spec::{
@@ -112,8 +110,8 @@ pub struct Range {
     pub unmap: bool,
 }
 
-/// Ranges of one request, usually one.
-pub type Ranges = SmallVec<[Range; 1]>;
+/// Ranges of one request, usually one. On the heap: they are rare, and requests are to be small.
+pub type Ranges = Box<[Range]>;
 
 /// The operation to execute. Offsets are in bytes, and every range was inside the capacity.
 #[derive(Debug, Clone, PartialEq, Eq)]

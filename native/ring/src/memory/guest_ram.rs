@@ -146,6 +146,7 @@ impl GuestRam {
     #[inline]
     pub fn read_words(&self, address: u64) -> Option<[u64; 2]> {
         if let Some(place) = self.mapped.places.find(address, 16) {
+            #[expect(clippy::cast_ptr_alignment, reason = "it is looked at next")]
             let words = place.cast::<u64>();
             if words.is_aligned() {
                 // SAFETY: 16 bytes are mapped there while `self` lives, and aligned; all accesses to guest
