@@ -89,10 +89,11 @@ impl Device {
     fn serve(&mut self) -> Result<bool, Box<dyn Error>> {
         self.queue
             .pop_batch(usize::from(QUEUE_SIZE), &mut self.chains)?;
-        for chain in self.chains.drain(..) {
-            let request = Request::parse(&chain, &self.memory, &LIMITS)?;
-            self.requests.push(request);
+        for chain in &self.chains {
+            self.requests
+                .push(Request::parse(chain, &self.memory, &LIMITS)?);
         }
+        self.chains.clear();
         for request in &self.requests {
             let Operation::Read { offset } = request.operation else {
                 return Err(format!("not a read: {:?}", request.operation).into());

@@ -67,6 +67,7 @@ impl Buffers {
     ///
     /// # Errors
     /// When one is not inside guest memory.
+    #[inline]
     pub fn add(
         &mut self,
         readable: impl Iterator<Item = Segment>,
@@ -119,6 +120,7 @@ impl fmt::Debug for Buffers {
 }
 
 /// Translate segments and append their pieces.
+#[inline]
 fn translate(
     memory: &GuestRam,
     segments: impl Iterator<Item = Segment>,

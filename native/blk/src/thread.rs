@@ -220,8 +220,8 @@ impl QueueThread {
         let limits = self.disk.request_limits();
         let mut malformed = None;
         let mut chains = mem::take(&mut self.chains);
-        for chain in chains.drain(..) {
-            match Request::parse(&chain, &self.memory, &limits) {
+        for chain in &chains {
+            match Request::parse(chain, &self.memory, &limits) {
                 Ok(request) => {
                     let job = self.job(request, started_ns);
                     self.jobs.push(job);
@@ -233,6 +233,7 @@ impl QueueThread {
                 }
             }
         }
+        chains.clear();
         self.chains = chains;
         malformed
     }
