@@ -22,7 +22,7 @@ use virtmesh_blk::RangeLimits;
 use virtmesh_blk::parse::RequestLimits;
 use virtmesh_blk::request::{Operation, Request, Status, Used};
 use virtmesh_blk::spec::VIRTIO_BLK_T_IN;
-use virtmesh_ring::{DeviceQueue, DriverQueue, GuestRam, QueueConfig, Segment};
+use virtmesh_ring::{Chain, DeviceQueue, DriverQueue, GuestRam, QueueConfig, Segment};
 
 const QUEUE_SIZE: u16 = 256;
 const BATCH: u64 = 32;
@@ -77,18 +77,29 @@ struct Device {
     queue: DeviceQueue,
     memory: GuestRam,
     disk: Vec<Page>,
+    /// Buffers that are used again.
+    chains: Vec<Chain>,
+    requests: Vec<Request>,
     used: Vec<Used>,
 }
 
 impl Device {
-    /// Serve all that is available. Returns whether the driver wants an interrupt.
+    /// Serve all that is available, step by step as the thread of a queue does. Returns whether the driver
+    /// wants an interrupt.
     fn serve(&mut self) -> Result<bool, Box<dyn Error>> {
-        while let Some(chain) = self.queue.pop()? {
-            let request = Request::parse(&chain, &self.memory, &LIMITS)?;
+        self.queue
+            .pop_batch(usize::from(QUEUE_SIZE), &mut self.chains)?;
+        for chain in &self.chains {
+            self.requests
+                .push(Request::parse(chain, &self.memory, &LIMITS)?);
+        }
+        self.chains.clear();
+        for request in &self.requests {
             let Operation::Read { offset } = request.operation else {
                 return Err(format!("not a read: {:?}", request.operation).into());
             };
-            let [piece] = request.writable.pieces() else {
+            let target = request.writable();
+            let [piece] = target.pieces() else {
                 return Err("the buffer is not in one piece".into());
             };
             let page = &self.disk[usize::try_from(offset)? / BLOCK as usize].0[..piece.iov_len];
@@ -102,6 +113,7 @@ impl Device {
         }
         self.queue.push_batch(&self.used)?;
         self.used.clear();
+        self.requests.clear();
         Ok(self.queue.needs_interrupt())
     }
 }
@@ -178,6 +190,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         queue: DeviceQueue::new(memory.clone(), CONFIG)?,
         memory,
         disk: (0..BLOCKS).map(|_| Page([0xA5; BLOCK as usize])).collect(),
+        chains: Vec::new(),
+        requests: Vec::new(),
         used: Vec::new(),
     };
     let mut number = 0;

@@ -16,7 +16,6 @@
 //!
 //! Until something is stuck, all of that costs a few comparisons for each job that a thread takes.
 
-use std::collections::VecDeque;
 use std::mem;
 use std::ptr;
 use std::sync::Arc;
@@ -25,6 +24,7 @@ use std::time::Instant;
 use virtmesh_device::QUEUE_LIMIT;
 
 use crate::job::{CompletionSink, Job};
+use crate::lanes::Lanes;
 
 /// Most fast jobs that start before a waiting slow one: reads and writes never starve a flush.
 const MAX_FAST_BEFORE_SLOW: u32 = 32;
@@ -46,8 +46,8 @@ pub struct Taken {
 
 /// The jobs of an engine, and how many threads it has.
 pub struct Backlog {
-    fast: VecDeque<Job>,
-    slow: VecDeque<Job>,
+    fast: Lanes,
+    slow: Lanes,
     /// Jobs that the storage failed.
     pub held: Vec<Job>,
     /// When they are tried again; None while there is none.
@@ -75,8 +75,8 @@ impl Backlog {
     /// Of an engine that is to have so many threads, and serves so many queues.
     pub fn new(threads: usize, queues: usize) -> Self {
         Self {
-            fast: VecDeque::new(),
-            slow: VecDeque::new(),
+            fast: Lanes::default(),
+            slow: Lanes::default(),
             held: Vec::new(),
             retry_at: None,
             given_up: 0,
@@ -97,11 +97,12 @@ impl Backlog {
     pub fn add(&mut self, mut job: Job) {
         // It may wait here for long: what was seen of the image before says nothing then.
         job.request.look = None;
-        if job.is_slow() {
-            self.slow.push_back(job);
+        let lanes = if job.is_slow() {
+            &mut self.slow
         } else {
-            self.fast.push_back(job);
-        }
+            &mut self.fast
+        };
+        lanes.add(queue_of(&job), job);
     }
 
     /// Have all that is held tried again. Returns how many that are.
@@ -129,10 +130,8 @@ impl Backlog {
         let its = |job: &Job| ptr::addr_eq(Arc::as_ptr(&job.sink), Arc::as_ptr(sink));
         let (mut taken, kept): (Vec<_>, _) = mem::take(&mut self.held).into_iter().partition(its);
         self.held = kept;
-        for jobs in [&mut self.fast, &mut self.slow] {
-            let (its, others): (VecDeque<_>, _) = mem::take(jobs).into_iter().partition(its);
-            *jobs = others;
-            taken.append(&mut Vec::from(its));
+        for lanes in [&mut self.fast, &mut self.slow] {
+            taken.extend(lanes.take_of(queue_of_sink(sink)));
         }
         taken
     }
@@ -176,10 +175,10 @@ impl Backlog {
 
     fn take_fast(&mut self) -> Option<Job> {
         if !self.shares() {
-            return self.fast.pop_front();
+            return self.fast.take(0);
         }
-        let index = self.choose(&self.fast, self.share)?;
-        self.fast.remove(index)
+        let place = self.choose(&self.fast, self.share)?;
+        self.fast.take(place)
     }
 
     /// Slow jobs have one thread less than there are, so flushes never block reads and writes.
@@ -188,10 +187,10 @@ impl Backlog {
             return None;
         }
         if !self.shares() {
-            return self.slow.pop_front();
+            return self.slow.take(0);
         }
-        let index = self.choose(&self.slow, (self.share - 1).max(1))?;
-        self.slow.remove(index)
+        let place = self.choose(&self.slow, (self.share - 1).max(1))?;
+        self.slow.take(place)
     }
 
     fn may_be_slow(&self) -> bool {
@@ -204,8 +203,8 @@ impl Backlog {
         self.is_grown() && !self.closing
     }
 
-    /// The place of the job of the queue with the fewest threads, below its share.
-    fn choose(&self, jobs: &VecDeque<Job>, share: usize) -> Option<usize> {
+    /// The place of the lane of the queue with the fewest threads, below its share.
+    fn choose(&self, lanes: &Lanes, share: usize) -> Option<usize> {
         let mut counts: Vec<(usize, usize)> = Vec::new();
         for one in &self.taken {
             match counts.iter_mut().find(|(queue, _)| *queue == one.queue) {
@@ -214,8 +213,7 @@ impl Backlog {
             }
         }
         let mut least: Option<(usize, usize)> = None;
-        for (index, job) in jobs.iter().enumerate() {
-            let queue = queue_of(job);
+        for (index, queue) in lanes.queues().enumerate() {
             let found = counts.iter().find(|(one, _)| *one == queue);
             let count = found.map_or(0, |(_, count)| *count);
             if count == 0 {
@@ -294,7 +292,11 @@ impl Backlog {
 
 /// What tells the queue of a job from others.
 fn queue_of(job: &Job) -> usize {
-    Arc::as_ptr(&job.sink).cast::<()>().addr()
+    queue_of_sink(&job.sink)
+}
+
+fn queue_of_sink(sink: &Arc<dyn CompletionSink>) -> usize {
+    Arc::as_ptr(sink).cast::<()>().addr()
 }
 
 #[cfg(test)]

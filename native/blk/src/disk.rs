@@ -199,18 +199,21 @@ impl Disk {
                 return Step::Done(*status);
             }
             Operation::Flush => return Step::Flush,
-            Operation::Identify => request.writable.fill(&self.id).map_err(io::Error::other),
+            Operation::Identify => {
+                request.writable().fill(&self.id);
+                Ok(())
+            }
             Operation::Read { offset } => in_pieces(
-                request.writable.len(),
+                request.writable().len(),
                 PIECE,
                 abandoned,
-                |start, length| match request.writable.part(start, length) {
-                    None => self.image.read(&request.writable, *offset),
+                |start, length| match request.writable().part(start, length) {
+                    None => self.image.read(&request.writable(), *offset),
                     Some(part) => self.image.read(&part, offset + start),
                 },
             ),
             Operation::Write { offset } => {
-                self.write(request, *offset, request.readable.len(), abandoned)
+                self.write(request, *offset, request.readable().len(), abandoned)
             }
             Operation::Discard(ranges) => ranges.iter().try_for_each(|range| {
                 in_pieces(range.length, u64::MAX, abandoned, |_, _| {
@@ -282,8 +285,8 @@ impl Disk {
         in_pieces(length, PIECE, abandoned, |start, length| {
             let place = (offset + start, length);
             self.recorded(request, Change::Written, place, || {
-                match request.readable.part(start, length) {
-                    None => self.image.write(&request.readable, offset, look),
+                match request.readable().part(start, length) {
+                    None => self.image.write(&request.readable(), offset, look),
                     Some(part) => self.image.write(&part, offset + start, look),
                 }
             })

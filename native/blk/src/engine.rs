@@ -25,7 +25,7 @@ use virtmesh_device::{call_after, now};
 use crate::backlog::{Backlog, Taken};
 use crate::job::{CompletionSink, Job, Outcome};
 use crate::request::Used;
-use crate::uring::Lane;
+use crate::uring::Flights;
 
 /// Between two tries of what is held.
 pub const RETRY: Duration = Duration::from_secs(1);
@@ -58,7 +58,7 @@ pub trait Engine: Send + Sync {
     fn detach(&self);
 
     /// What the thread of a queue executes requests by, beside this engine; None: nothing.
-    fn lane(&self, _queue: usize) -> Option<Lane> {
+    fn flights(&self, _queue: usize) -> Option<Flights> {
         None
     }
 }

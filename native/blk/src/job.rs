@@ -301,11 +301,14 @@ impl Job {
         let Operation::Read { offset } = self.request.operation else {
             return None;
         };
-        if self.request.writable.len() > INLINE_LIMIT {
+        if self.request.writable().len() > INLINE_LIMIT {
             return None;
         }
         self.begin(*free_ns);
-        let done = self.disk.image.read_cached(&self.request.writable, offset);
+        let done = self
+            .disk
+            .image
+            .read_cached(&self.request.writable(), offset);
         done.then(|| self.complete(Status::Ok, free_ns))
     }
 
@@ -325,7 +328,7 @@ impl Job {
     /// True for a small write into the page cache that is not followed by a flush.
     pub(crate) fn is_small_write(&self) -> bool {
         matches!(self.request.operation, Operation::Write { .. })
-            && self.request.readable.len() <= INLINE_LIMIT
+            && self.request.readable().len() <= INLINE_LIMIT
             && self.disk.write_back()
             && self.disk.image.direct().is_none()
     }

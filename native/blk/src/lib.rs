@@ -3,6 +3,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`parse`] | parses a whole chain into a request |
+//! | `header` | where header, data and status byte lie in a chain |
 //! | [`request`] | a request and its completion |
 //! | [`buffer`] | the data of a request in guest memory |
 //! | [`image`] | the image: a raw file or a block device node |
@@ -15,6 +16,7 @@
 //! | [`disk`] | the disk: options, features, execution of one request |
 //! | [`job`] | the execution of one request that was submitted |
 //! | `backlog` | which job is next, and how many threads an engine needs |
+//! | `lanes` | jobs that wait, of each queue in turn |
 //! | [`engine`] | executes many requests at a time, by threads; which engine a disk has |
 //! | [`uring`] | executes reads and writes past the page cache by `io_uring` |
 //! | `under_way` | writes in a ring, which a resize waits for |
@@ -42,6 +44,7 @@
 //! | driver | bad requests | parsed whole before execution; completed with IOERR or UNSUPP, or `DEVICE_NEEDS_RESET` is set |
 //! | driver | memory changed while a request runs | every value is read once; data is only moved |
 //! | driver | eventfds filled, drained, made blocking | the device never waits for one (`virtmesh-device`) |
+//! | driver | a queue full of requests | queues share the threads of the engine in turn |
 //! | driver | requests that take long (4 GiB of data, many flushes) | other queues go on; a reset drops what was not begun, ends long transfers at their next piece, and does not wait for flushes |
 //! | driver | refused requests with huge buffers | their data is not touched |
 //! | others on the host | image truncated or grown | requests past its end fail; no write grows it. A truncation between that check and the write can grow it back |
@@ -60,11 +63,13 @@ pub mod engine;
 pub mod failure;
 mod fault;
 mod flushes;
+mod header;
 mod held;
 pub mod image;
 mod image_error;
 mod image_lock;
 pub mod job;
+mod lanes;
 mod log_format;
 pub mod parse;
 mod pending;

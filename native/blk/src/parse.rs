@@ -3,9 +3,10 @@
 //! A request may be spread over descriptors in any way (virtio 1.4, 2.7.4.1): its header is the first
 //! 16 readable bytes, its status byte is the last writable byte, and its data is what lies between.
 
-use virtmesh_ring::{Chain, GuestRam, MemoryError, Segment, Segments};
+use virtmesh_ring::{Chain, GuestRam, MemoryError};
 
-use crate::buffer::Buffer;
+use crate::buffer::{Buffers, Shape};
+use crate::header::{Header, after_header, before_status, read_header};
 use crate::request::{Operation, Range, Ranges, Request, RequestType, SECTOR_SIZE, Status};
 use crate::rules::{self, Refusal, refuse_if};
 use crate::spec::{
@@ -13,8 +14,6 @@ use crate::spec::{
     VIRTIO_BLK_F_WRITE_ZEROES, VIRTIO_BLK_ID_BYTES, VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP,
 };
 
-/// Bytes of `le32 type, le32 reserved, le64 sector` (5.2.6).
-const HEADER_SIZE: usize = 16;
 /// Bytes of `le64 sector, le32 num_sectors, le32 flags` (5.2.6).
 const SEGMENT_SIZE: usize = 16;
 
@@ -83,6 +82,7 @@ impl Request {
     ///
     /// # Errors
     /// If no status can be written.
+    #[inline]
     pub fn parse(
         chain: &Chain,
         memory: &GuestRam,
@@ -91,80 +91,98 @@ impl Request {
         let head = chain.head;
         let outside = |cause| MalformedChain::OutsideMemory { head, cause };
 
-        let mut writable = chain.writable.clone();
-        let status_address =
-            take_last_byte(&mut writable).ok_or(MalformedChain::NoStatus { head })?;
-        let mut readable = chain.readable.clone();
-        let header = take_header(&mut readable, memory).map_err(outside)?;
-        let readable = Buffer::new(memory, readable).map_err(outside)?;
-        let writable = Buffer::new(memory, writable).map_err(outside)?;
-
-        let (request_type, parsed) = header.map_or(
-            (RequestType::Other, Err(Refusal::of(rules::HEADER_MISSING))),
-            |header| {
-                let parsed = validate(&header, &readable, &writable, limits);
-                (header.request_type, parsed)
-            },
-        );
-        let (operation, broken_rule) = parsed.unwrap_or_else(|refusal| {
-            let operation = Operation::Refuse(refusal.status);
-            (operation, refusal.rule)
-        });
-        let memory = memory.clone();
-        Ok(Self {
+        let (written, status_address) =
+            before_status(&chain.writable).ok_or(MalformedChain::NoStatus { head })?;
+        let header = read_header(&chain.readable, memory).map_err(outside)?;
+        let buffers = Buffers::new(memory, status_address).map_err(outside)?;
+        // It is filled in where it is: a request is large, and this is done for each.
+        let mut request = Self {
             head,
-            request_type,
-            operation,
-            readable,
-            writable,
-            broken_rule,
+            request_type: RequestType::Other,
+            operation: Operation::Refuse(Status::IoErr),
+            buffers,
+            broken_rule: Some(rules::HEADER_MISSING),
             submitted: 0,
             look: None,
-            memory,
             status_address,
-        })
+        };
+        let readable = after_header(&chain.readable);
+        let shapes = request.buffers.add(readable, written).map_err(outside)?;
+        if let Some(header) = header {
+            request.request_type = header.request_type;
+            request.broken_rule = None;
+            request.validate(&header, &shapes, limits);
+        }
+        Ok(request)
+    }
+
+    /// Set the operation, or the refusal, and the rule that is broken, if one is.
+    fn validate(&mut self, header: &Header, shapes: &[Shape; 2], limits: &RequestLimits) {
+        let [readable, writable] = shapes;
+        let refused = match header.request_type {
+            RequestType::In => check_read(header, readable, writable, limits)
+                .map(|offset| self.operation = Operation::Read { offset }),
+            RequestType::Out => check_write(header, readable, writable, limits)
+                .map(|offset| self.operation = Operation::Write { offset }),
+            _ => validate(header, &self.buffers, shapes, limits).map(|(operation, broken)| {
+                self.operation = operation;
+                self.broken_rule = broken;
+            }),
+        };
+        if let Err(refusal) = refused {
+            self.operation = Operation::Refuse(refusal.status);
+            self.broken_rule = refusal.rule;
+        }
     }
 }
 
-/// The header, decoded (5.2.6). `reserved` is ignored: it once was the priority.
-struct Header {
-    request_type: RequestType,
-    sector: u64,
+/// Check an IN and return where it starts on the disk, in bytes.
+fn check_read(
+    header: &Header,
+    readable: &Shape,
+    writable: &Shape,
+    limits: &RequestLimits,
+) -> Result<u64, Refusal> {
+    refuse_if(readable.length > 0, rules::DIRECTION)?;
+    check_data(header.sector, writable, limits)
 }
 
-/// Validate a request. Returns its operation, with a rule that it breaks all the same, or the refusal.
+/// Check an OUT and return where it starts on the disk, in bytes.
+fn check_write(
+    header: &Header,
+    readable: &Shape,
+    writable: &Shape,
+    limits: &RequestLimits,
+) -> Result<u64, Refusal> {
+    // "A device MUST set the status byte to VIRTIO_BLK_S_IOERR for a write request if
+    // VIRTIO_BLK_F_RO is offered, and MUST NOT write any data" (5.2.6.2).
+    writes_allowed(limits)?;
+    refuse_if(writable.length > 0, rules::DIRECTION)?;
+    check_data(header.sector, readable, limits)
+}
+
+fn writes_allowed(limits: &RequestLimits) -> Result<(), Refusal> {
+    if limits.read_only {
+        Err(Refusal::without_rule(Status::IoErr))
+    } else {
+        Ok(())
+    }
+}
+
+/// Validate a request that moves no data of the disk. Returns its operation, with a rule that it breaks all
+/// the same, or the refusal.
 fn validate(
     header: &Header,
-    readable: &Buffer,
-    writable: &Buffer,
+    buffers: &Buffers,
+    [readable, writable]: &[Shape; 2],
     limits: &RequestLimits,
 ) -> Result<(Operation, Option<&'static str>), Refusal> {
     let negotiated = |feature| match limits.features & feature {
         0 => Err(Refusal::without_rule(Status::Unsupp)),
         _ => Ok(()),
     };
-    let writes_allowed = || {
-        if limits.read_only {
-            Err(Refusal::without_rule(Status::IoErr))
-        } else {
-            Ok(())
-        }
-    };
     let mut broken = None;
     let operation = match header.request_type {
-        RequestType::In => {
-            refuse_if(!readable.is_empty(), rules::DIRECTION)?;
-            let offset = check_data(header.sector, writable, limits)?;
-            Operation::Read { offset }
-        }
-        RequestType::Out => {
-            // "A device MUST set the status byte to VIRTIO_BLK_S_IOERR for a write request if
-            // VIRTIO_BLK_F_RO is offered, and MUST NOT write any data" (5.2.6.2).
-            writes_allowed()?;
-            refuse_if(!writable.is_empty(), rules::DIRECTION)?;
-            let offset = check_data(header.sector, readable, limits)?;
-            Operation::Write { offset }
-        }
         RequestType::Flush => {
             // Data is ignored: a driver SHOULD NOT include any (5.2.6.1).
             negotiated(VIRTIO_BLK_F_FLUSH)?;
@@ -173,47 +191,49 @@ fn validate(
             Operation::Flush
         }
         RequestType::GetId => {
-            refuse_if(!readable.is_empty(), rules::DIRECTION)?;
-            let wrong = writable.len() != VIRTIO_BLK_ID_BYTES as u64;
+            refuse_if(readable.length > 0, rules::DIRECTION)?;
+            let wrong = writable.length != VIRTIO_BLK_ID_BYTES as u64;
             refuse_if(wrong, rules::ID_LENGTH)?;
             Operation::Identify
         }
         RequestType::Discard => {
             negotiated(VIRTIO_BLK_F_DISCARD)?;
             // "Unmap MUST be zero for discard commands", else UNSUPP (5.2.6.1, 5.2.6.2).
-            let ranges = check_ranges(readable, limits, header.request_type)?;
-            writes_allowed()?;
-            refuse_if(!writable.is_empty(), rules::DIRECTION)?;
+            let ranges = check_ranges(buffers, limits, header.request_type)?;
+            writes_allowed(limits)?;
+            refuse_if(writable.length > 0, rules::DIRECTION)?;
             Operation::Discard(ranges)
         }
         RequestType::WriteZeroes => {
             negotiated(VIRTIO_BLK_F_WRITE_ZEROES)?;
-            let ranges = check_ranges(readable, limits, header.request_type)?;
-            writes_allowed()?;
-            refuse_if(!writable.is_empty(), rules::DIRECTION)?;
+            let ranges = check_ranges(buffers, limits, header.request_type)?;
+            writes_allowed(limits)?;
+            refuse_if(writable.length > 0, rules::DIRECTION)?;
             Operation::WriteZeroes(ranges)
         }
-        RequestType::Other => return Err(Refusal::without_rule(Status::Unsupp)),
+        RequestType::In | RequestType::Out | RequestType::Other => {
+            return Err(Refusal::without_rule(Status::Unsupp));
+        }
     };
     Ok((operation, broken))
 }
 
 /// Check the data of IN or OUT and return where it starts on the disk, in bytes.
-fn check_data(sector: u64, data: &Buffer, limits: &RequestLimits) -> Result<u64, Refusal> {
+fn check_data(sector: u64, data: &Shape, limits: &RequestLimits) -> Result<u64, Refusal> {
     // A driver that did not accept a limit does not know it.
     let negotiated = |feature| limits.features & feature != 0;
-    let too_many = data.segments().len() > limits.seg_max as usize;
+    let too_many = data.segments > limits.seg_max as usize;
     refuse_if(
         negotiated(VIRTIO_BLK_F_SEG_MAX) && too_many,
         rules::SEGMENTS,
     )?;
-    let too_long = |segment: &Segment| segment.len > limits.size_max;
+    let too_long = data.longest > limits.size_max;
     refuse_if(
-        negotiated(VIRTIO_BLK_F_SIZE_MAX) && data.segments().iter().any(too_long),
+        negotiated(VIRTIO_BLK_F_SIZE_MAX) && too_long,
         rules::SEGMENT_SIZE,
     )?;
-    refuse_if(!data.len().is_multiple_of(SECTOR_SIZE), rules::DATA_LENGTH)?;
-    check_sectors(sector, data.len() / SECTOR_SIZE, limits)
+    refuse_if(!data.length.is_multiple_of(SECTOR_SIZE), rules::DATA_LENGTH)?;
+    check_sectors(sector, data.length / SECTOR_SIZE, limits)
 }
 
 /// Check that sectors are inside the capacity and return the offset of the first, in bytes.
@@ -226,7 +246,7 @@ fn check_sectors(sector: u64, count: u64, limits: &RequestLimits) -> Result<u64,
 
 /// Copy out and check the segments of a DISCARD or `WRITE_ZEROES`.
 fn check_ranges(
-    data: &Buffer,
+    buffers: &Buffers,
     limits: &RequestLimits,
     request_type: RequestType,
 ) -> Result<Ranges, Refusal> {
@@ -240,6 +260,7 @@ fn check_ranges(
             rules::WRITE_ZEROES_SEGMENTS,
         )
     };
+    let data = buffers.readable();
     let count = data.len() / SEGMENT_SIZE as u64;
     refuse_if(count == 0, rules::RANGES_LENGTH)?;
     refuse_if(count > u64::from(range_limits.max_seg), too_many)?;
@@ -247,9 +268,7 @@ fn check_ranges(
         !data.len().is_multiple_of(SEGMENT_SIZE as u64),
         rules::RANGES_LENGTH,
     )?;
-    let copy = data
-        .to_vec()
-        .map_err(|_| Refusal::without_rule(Status::IoErr))?;
+    let copy = data.to_vec();
     let segments = || {
         copy.as_chunks::<SEGMENT_SIZE>()
             .0
@@ -320,41 +339,4 @@ impl RangeSegment {
             flags: u32::from_le_bytes([f0, f1, f2, f3]),
         }
     }
-}
-
-/// Remove the last byte and return its address. None if there is none.
-fn take_last_byte(segments: &mut Segments) -> Option<u64> {
-    while let Some(last) = segments.last_mut() {
-        if let Some(rest) = last.len.checked_sub(1) {
-            last.len = rest;
-            // No overflow: the ring checked that the segment ends inside guest memory.
-            return Some(last.addr + u64::from(rest));
-        }
-        segments.pop();
-    }
-    None
-}
-
-/// Copy out and remove the header. None if there are fewer readable bytes.
-fn take_header(segments: &mut Segments, memory: &GuestRam) -> Result<Option<Header>, MemoryError> {
-    let mut bytes = [0_u8; HEADER_SIZE];
-    let mut rest = &mut bytes[..];
-    for segment in segments.iter_mut() {
-        let (now, later) = rest.split_at_mut(rest.len().min(segment.len as usize));
-        memory.read(segment.addr, now)?;
-        #[expect(clippy::cast_possible_truncation, reason = "at most 16")]
-        let count = now.len() as u32;
-        // No overflow: the ring checked that the segment ends inside guest memory.
-        segment.addr += u64::from(count);
-        segment.len -= count;
-        rest = later;
-    }
-    let whole = rest.is_empty();
-    let [t0, t1, t2, t3, _, _, _, _, s0, s1, s2, s3, s4, s5, s6, s7] = bytes;
-    let request_type = RequestType::from_number(u32::from_le_bytes([t0, t1, t2, t3]));
-    let sector = u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]);
-    Ok(whole.then_some(Header {
-        request_type,
-        sector,
-    }))
 }

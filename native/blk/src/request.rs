@@ -3,10 +3,7 @@
 //! A request is `struct virtio_blk_req` (virtio 1.4, 5.2.6). It is parsed whole from a chain
 //! ([`Request::parse`]); its header is never read from guest memory again.
 
-use smallvec::SmallVec;
-use virtmesh_ring::GuestRam;
-
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, Buffers};
 use crate::image::Look;
 use crate::spec::{
     VIRTIO_BLK_S_IOERR, VIRTIO_BLK_S_OK, VIRTIO_BLK_S_UNSUPP, VIRTIO_BLK_T_DISCARD,
@@ -113,8 +110,8 @@ pub struct Range {
     pub unmap: bool,
 }
 
-/// Ranges of one request, usually one.
-pub type Ranges = SmallVec<[Range; 1]>;
+/// Ranges of one request, usually one. On the heap: they are rare, and requests are to be small.
+pub type Ranges = Box<[Range]>;
 
 /// The operation to execute. Offsets are in bytes, and every range was inside the capacity.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,17 +147,13 @@ pub struct Request {
     pub request_type: RequestType,
     /// The operation to execute.
     pub operation: Operation,
-    /// Data for the device to read.
-    pub readable: Buffer,
-    /// Data for the device to write.
-    pub writable: Buffer,
+    pub(crate) buffers: Buffers,
     /// The rule that the driver broke with it (`rules`); the request may be executed all the same.
     pub broken_rule: Option<&'static str>,
     /// When it was taken from its queue, by the clock of the write log; 0 without one.
     pub submitted: u64,
     /// The look at where the image ends that it shares with writes that are executed in line with it.
     pub(crate) look: Option<Look>,
-    pub(crate) memory: GuestRam,
     pub(crate) status_address: u64,
 }
 
@@ -168,6 +161,18 @@ pub struct Request {
 pub type Used = (u16, u32);
 
 impl Request {
+    /// Data for the device to read.
+    #[must_use]
+    pub fn readable(&self) -> Buffer<'_> {
+        self.buffers.readable()
+    }
+
+    /// Data for the device to write.
+    #[must_use]
+    pub fn writable(&self) -> Buffer<'_> {
+        self.buffers.writable()
+    }
+
     /// True if the chain was too short for a header.
     #[must_use]
     pub fn lacks_header(&self) -> bool {
@@ -192,8 +197,8 @@ impl Request {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         match &self.operation {
-            Operation::Read { .. } | Operation::Identify => self.writable.len(),
-            Operation::Write { .. } => self.readable.len(),
+            Operation::Read { .. } | Operation::Identify => self.writable().len(),
+            Operation::Write { .. } => self.readable().len(),
             Operation::Discard(ranges) | Operation::WriteZeroes(ranges) => {
                 ranges.iter().map(|range| range.length).sum()
             }
@@ -213,20 +218,19 @@ impl Request {
     /// Write the status into the chain. Returns the used element to push.
     #[must_use]
     pub fn complete(&self, status: Status) -> Used {
-        let written = self.memory.write(self.status_address, &[status as u8]);
-        debug_assert!(written.is_ok(), "the bounds of the status were checked");
+        self.buffers.write_status(status as u8);
         // A used length counts from the first writable byte on, and the status byte is the last. Where
         // the data before it was not filled, no length is true but 0: "len is permitted to be an
         // underestimate" (2.7.8.2). Filling it would let a driver make the device work for nothing.
         let filled = status == Status::Ok
             && matches!(self.operation, Operation::Read { .. } | Operation::Identify);
-        if !filled && !self.writable.is_empty() {
+        if !filled && !self.writable().is_empty() {
             return (self.head, 0);
         }
         // A chain of 2^32 bytes is allowed, and its length does not fit; "at least" holds then too.
         (
             self.head,
-            u32::try_from(self.writable.len() + 1).unwrap_or(u32::MAX),
+            u32::try_from(self.writable().len() + 1).unwrap_or(u32::MAX),
         )
     }
 }

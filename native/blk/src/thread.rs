@@ -4,8 +4,9 @@
 //! the queue. While a thread executes writes in line, it leaves it at the [`desk`], where another thread
 //! takes it if the storage hangs.
 
+mod waiting;
+
 use std::collections::VecDeque;
-use std::hint;
 use std::io;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,12 +14,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::Builder;
 
-use virtmesh_device::{EventKind, Kick, NOTIFY_WAY_EVENTFD, TraceEvent, now};
+use virtmesh_device::{EventKind, Kick, TraceEvent, now};
 use virtmesh_ring::{AvailConsumer, Chain, GuestRam, RingError, chain_totals};
 
 use crate::desk;
 use crate::disk::Disk;
-use crate::doorbell;
 use crate::engine::Engine;
 use crate::fault;
 use crate::held;
@@ -29,13 +29,11 @@ use crate::poll::Poller;
 use crate::processors::Processors;
 use crate::queue::Queue;
 use crate::request::Request;
-use crate::uring::Lane;
+use crate::uring::Flights;
 use crate::violation;
 
 /// Most chains popped at once.
 const BATCH: usize = 32;
-/// Pauses of the processor between two looks at a ring that is polled.
-const SPINS: u32 = 4;
 
 /// What whoever serves a queue needs.
 pub(crate) struct QueueThread {
@@ -47,7 +45,7 @@ pub(crate) struct QueueThread {
     poller: Poller,
     processors: Processors,
     /// Requests that are executed by the storage itself.
-    lane: Option<Lane>,
+    flights: Option<Flights>,
     consumer: AvailConsumer,
     memory: GuestRam,
     kick: Option<Kick>,
@@ -157,7 +155,7 @@ impl QueueThread {
         disk: Arc<Disk>,
         (engine, processors): (Arc<dyn Engine>, Processors),
     ) -> Self {
-        let lane = engine.lane(queue.index);
+        let flights = engine.flights(queue.index);
         Self {
             queue,
             engine,
@@ -165,7 +163,7 @@ impl QueueThread {
             pending: Pending::new(),
             poller: Poller::new(disk.options.poll.time),
             processors,
-            lane,
+            flights,
             consumer,
             memory,
             kick,
@@ -227,8 +225,8 @@ impl QueueThread {
         let limits = self.disk.request_limits();
         let mut malformed = None;
         let mut chains = mem::take(&mut self.chains);
-        for chain in chains.drain(..) {
-            match Request::parse(&chain, &self.memory, &limits) {
+        for chain in &chains {
+            match Request::parse(chain, &self.memory, &limits) {
                 Ok(request) => {
                     let job = self.job(request, started_ns);
                     self.jobs.push(job);
@@ -240,6 +238,7 @@ impl QueueThread {
                 }
             }
         }
+        chains.clear();
         self.chains = chains;
         malformed
     }
@@ -251,8 +250,8 @@ impl QueueThread {
             .active
             .fetch_add(self.jobs.len(), Ordering::SeqCst);
         held::take_out(&mut self.jobs, self.queue.interrupt.faults(), &self.engine);
-        if let Some(lane) = &mut self.lane {
-            let begun = lane.submit(&mut self.jobs);
+        if let Some(flights) = &mut self.flights {
+            let begun = flights.submit(&mut self.jobs);
             begun.map_err(|cause| format!("the storage takes no requests: {cause}"))?;
         }
         let is_alone = before == 1 && self.jobs.len() == 1;
@@ -273,10 +272,10 @@ impl QueueThread {
 
     /// Take what the storage has executed. What it did not do whole is done again by the engine.
     fn reap(&mut self) {
-        let Some(lane) = &mut self.lane else {
+        let Some(flights) = &mut self.flights else {
             return;
         };
-        lane.reap(self.pending.used(), &mut self.jobs);
+        flights.reap(self.pending.used(), &mut self.jobs);
         if !self.jobs.is_empty() {
             self.engine
                 .submit(&mut self.jobs.drain(..), self.pending.used());
@@ -288,8 +287,12 @@ impl QueueThread {
 
     /// Wait for all that the storage executes.
     fn drain(&mut self) {
-        while let Some(lane) = self.lane.as_mut().filter(|lane| lane.in_flight() > 0) {
-            if lane.wait().is_err() {
+        while let Some(flights) = self
+            .flights
+            .as_mut()
+            .filter(|flights| flights.in_flight() > 0)
+        {
+            if flights.wait().is_err() {
                 return;
             }
             self.reap();
@@ -325,75 +328,9 @@ impl QueueThread {
         }
     }
 
-    /// Wait for chains or a stop. The ring is empty, or stuck by a fault.
-    fn wait(&mut self) -> Result<(), String> {
-        let begun_ns = now();
-        if self.poll(begun_ns)? {
-            return Ok(());
-        }
-        // From here on the driver notifies. What it sent before is seen by this last look.
-        let enabled = self.consumer.enable_notifications();
-        let more = enabled.map_err(|cause| self.broken(&cause))?;
-        // A stuck queue is woken when its fault is taken back.
-        let stuck = self.queue.interrupt.is_stuck(self.queue.index);
-        if (more && !stuck) || self.is_stopping() {
-            return Ok(());
-        }
-        let storage = self.lane.as_ref().and_then(Lane::ended);
-        doorbell::wait(&self.queue.wake, self.kick.as_ref(), storage, || {
-            self.hear()
-        })
-        .map_err(|cause| format!("cannot wait for notifications: {cause}"))?;
-        let is_free = self.processors.are_many(begun_ns);
-        self.poller.slept(now().saturating_sub(begun_ns), is_free);
-        Ok(())
-    }
-
-    /// Poll the ring for a while, if that may win. True if there is something to do. Notifications stay
-    /// disabled meanwhile: that is a hint, so nothing depends on when the driver sees it.
-    fn poll(&mut self, begun_ns: u64) -> Result<bool, String> {
-        // A request that the storage executes takes longer, and its end is not seen by polling.
-        if self.lane.as_ref().is_some_and(|lane| lane.in_flight() > 0) {
-            return Ok(false);
-        }
-        // What a fault does to notifications, it does to a thread that waits for them.
-        let may_win = self.disk.options.poll.on_one_processor || self.processors.are_many(begun_ns);
-        if !may_win || self.queue.interrupt.may_miss_notifications() {
-            return Ok(false);
-        }
-        let Some(limit_ns) = self.poller.begin() else {
-            return Ok(false);
-        };
-        let has_won = loop {
-            if self.is_stopping() {
-                return Ok(true);
-            }
-            let waiting = self.consumer.is_waiting();
-            if waiting.map_err(|cause| self.broken(&cause))? {
-                break true;
-            }
-            if now().saturating_sub(begun_ns) >= limit_ns {
-                break false;
-            }
-            (0..SPINS).for_each(|_| hint::spin_loop());
-        };
-        self.poller.end(has_won);
-        self.disk.stats.count_poll(has_won);
-        Ok(has_won)
-    }
-
     /// Report that the driver broke the ring. Returns the reason for a reset.
     fn broken(&self, cause: &RingError) -> String {
         violation::of_ring(&self.queue.interrupt, self.queue.index, cause)
-    }
-
-    /// Count a notification by eventfd. False if a fault loses it.
-    fn hear(&self) -> bool {
-        self.disk.stats.count_notification();
-        let (interrupt, index) = (&self.queue.interrupt, self.queue.index);
-        let notified = TraceEvent::on_queue(EventKind::Notify, index);
-        interrupt.record(notified.with_detail(NOTIFY_WAY_EVENTFD));
-        !interrupt.loses_notification(index)
     }
 }
 

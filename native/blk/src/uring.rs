@@ -1,6 +1,6 @@
 //! The engine that reads and writes by `io_uring`, for disks past the page cache.
 //!
-//! Each queue has a ring of its own, which its thread fills and empties ([`Lane`]): it begins many reads and
+//! Each queue has a ring of its own, which its thread fills and empties ([`Flights`]): it begins many reads and
 //! writes by one system call, and waits for them and for the driver at once. What is not a plain read or
 //! write goes to the pool of threads: flushes, ranges, what a fault takes hold of, what is not aligned, and
 //! what the system did not do whole, which is done again there, so that errors are reported and held in one
@@ -9,7 +9,7 @@
 //! Rings are made with the engine, and are limited for good to reading and writing the image: seccomp does
 //! not see what goes through a ring, and lets a service make no other one.
 
-mod lane;
+mod flights;
 
 use std::fs::File;
 use std::io;
@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use io_uring::register::Restriction;
 use io_uring::{IoUring, opcode, squeue};
 
-pub use lane::Lane;
+pub use flights::Flights;
 
 use crate::engine::{Engine, SyncEngine};
 use crate::image::Image;
@@ -113,9 +113,9 @@ impl Engine for UringEngine {
         self.pool.detach();
     }
 
-    fn lane(&self, queue: usize) -> Option<Lane> {
+    fn flights(&self, queue: usize) -> Option<Flights> {
         let ring = self.rings.take(queue)?;
-        Some(Lane::new(ring, queue, Arc::clone(&self.rings)))
+        Some(Flights::new(ring, queue, Arc::clone(&self.rings)))
     }
 }
 

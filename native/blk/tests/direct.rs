@@ -109,6 +109,44 @@ fn data_that_is_aligned_to_nothing_is_moved_all_the_same() {
     }
 }
 
+/// Few pieces are kept within the request, which moves; many are not.
+#[test]
+fn data_in_several_aligned_pieces_is_moved_in_order() {
+    let content = pattern(1 << 20, 1);
+    for (way, rig) in disks(&content) {
+        for count in [2, 3, 7] {
+            let mut driver = Driver::new(PLAIN, 4);
+            rig.start(0, &driver);
+            let segment = |addr, len| Segment { addr, len };
+            let (head, status) = (BASE + (3 << 20), BASE + (3 << 20) + 99);
+            // Backwards in memory, with gaps.
+            let pieces: Vec<_> = (1..=count)
+                .map(|place| segment(head + (8 - place) * 8192, 1536))
+                .collect();
+            driver.ram.write(head, &header(VIRTIO_BLK_T_IN, 6)).unwrap();
+            let writable = [&pieces[..], &[segment(status, 1)]].concat();
+            driver
+                .queue
+                .add(&[segment(head, 16)], &writable)
+                .unwrap()
+                .unwrap();
+            driver.kick.signal();
+            finish(&mut driver);
+            let read: Vec<_> = pieces
+                .iter()
+                .flat_map(|piece| {
+                    let mut bytes = vec![0; 1536];
+                    driver.ram.read(piece.addr, &mut bytes).unwrap();
+                    bytes
+                })
+                .collect();
+            assert!(read == content[3072..][..read.len()], "{way:?} {count}");
+            rig.device.request_stop(0);
+            assert!(rig.device.join(0, PATIENCE));
+        }
+    }
+}
+
 #[test]
 fn many_requests_are_in_flight_at_once_and_each_has_its_own_data() {
     const COUNT: usize = 200;

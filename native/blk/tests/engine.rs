@@ -58,6 +58,53 @@ fn flushes_never_keep_a_read_waiting() {
     assert_eq!(opened, [Ok(true); 3]);
 }
 
+/// Tells which queue a completion is of.
+struct Named(&'static str, Mutex<Sender<&'static str>>, Running);
+
+impl CompletionSink for Named {
+    fn complete(&self, _: &[Used]) {
+        self.1.lock().unwrap().send(self.0).unwrap();
+    }
+
+    fn discard(&self, count: usize) {
+        panic!("{count} jobs were discarded");
+    }
+
+    fn running(&self) -> &Running {
+        &self.2
+    }
+}
+
+#[test]
+fn a_queue_with_one_request_does_not_wait_for_all_of_one_that_is_full() {
+    const FULL: usize = 64;
+    for kind in [VIRTIO_BLK_T_IN, VIRTIO_BLK_T_FLUSH] {
+        let (disk, engine) = (disk(), SyncEngine::new(1, 3).unwrap());
+        let ((key, open), (passed, _outcomes)) = (channel(), channel());
+        let gate = Arc::new(Gate {
+            open: Mutex::new(open),
+            passed,
+            running: Running::default(),
+        });
+        let (ended, order) = channel();
+        let named = |name| {
+            let sink = Named(name, Mutex::new(ended.clone()), Running::default());
+            Arc::new(sink) as Arc<dyn CompletionSink>
+        };
+        let (full, alone) = (named("full"), named("alone"));
+        // The one thread is held until all are there.
+        let held = job(&disk, VIRTIO_BLK_T_IN, LARGE, gate);
+        engine.submit(&mut std::iter::once(held), &mut Vec::new());
+        let many = (0..FULL).map(|_| job(&disk, kind, LARGE, Arc::clone(&full)));
+        engine.submit(&mut many.collect::<Vec<_>>().into_iter(), &mut Vec::new());
+        let one = job(&disk, kind, LARGE, alone);
+        engine.submit(&mut std::iter::once(one), &mut Vec::new());
+        key.send(()).unwrap();
+        let first: Vec<_> = (0..2).map(|_| order.recv_timeout(LIMIT).unwrap()).collect();
+        assert!(first.contains(&"alone"), "{first:?}");
+    }
+}
+
 /// Submits a read for each that completes, until a flush has completed or patience ends.
 struct Load {
     disk: Arc<Disk>,

@@ -56,8 +56,8 @@ fn any_chain() -> impl Strategy<Value = Chain> {
 /// Every range a request acts on, as (offset, length).
 fn touched(request: &Request) -> Vec<(u64, u64)> {
     match &request.operation {
-        Operation::Read { offset } => vec![(*offset, request.writable.len())],
-        Operation::Write { offset } => vec![(*offset, request.readable.len())],
+        Operation::Read { offset } => vec![(*offset, request.writable().len())],
+        Operation::Write { offset } => vec![(*offset, request.readable().len())],
         Operation::Discard(ranges) | Operation::WriteZeroes(ranges) => ranges
             .iter()
             .map(|range| (range.offset, range.length))

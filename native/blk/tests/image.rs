@@ -8,7 +8,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use common::{BASE, guest_ram, image_file, reads_from_page_cache};
-use virtmesh_blk::buffer::Buffer;
+use virtmesh_blk::buffer::Buffers;
 use virtmesh_blk::{Image, ImageError, ResizeError};
 use virtmesh_ring::{GuestRam, Segment};
 
@@ -16,11 +16,14 @@ fn open(path: &Path) -> Result<Image, ImageError> {
     Image::open(path, false, 512)
 }
 
-/// A buffer of guest memory with the given content.
-fn buffer(ram: &GuestRam, content: &[u8]) -> Buffer {
+/// Buffers in guest memory with the given content.
+fn buffers(ram: &GuestRam, content: &[u8]) -> Buffers {
     ram.write(BASE, content).unwrap();
     let len = content.len().try_into().unwrap();
-    Buffer::new(ram, [Segment { addr: BASE, len }].into_iter().collect()).unwrap()
+    let data = [Segment { addr: BASE, len }];
+    let mut buffers = Buffers::new(ram, BASE).unwrap();
+    buffers.add(data.into_iter(), [].into_iter()).unwrap();
+    buffers
 }
 
 #[test]
@@ -99,10 +102,12 @@ fn reads_and_writes_are_at_their_offset() {
     let file = image_file(&[1; 4096]);
     let ram = guest_ram(1 << 20);
     let image = open(file.path()).unwrap();
-    image.write(&buffer(&ram, &[2; 512]), 1024, None).unwrap();
-    let target = buffer(&ram, &[0; 1024]);
-    image.read(&target, 512).unwrap();
-    assert_eq!(target.to_vec().unwrap(), [[1; 512], [2; 512]].concat());
+    image
+        .write(&buffers(&ram, &[2; 512]).readable(), 1024, None)
+        .unwrap();
+    let target = buffers(&ram, &[0; 1024]);
+    image.read(&target.readable(), 512).unwrap();
+    assert_eq!(target.readable().to_vec(), [[1; 512], [2; 512]].concat());
     assert_eq!(fs::metadata(file.path()).unwrap().len(), 4096);
 }
 
@@ -112,10 +117,18 @@ fn an_image_cut_off_is_not_grown_and_counted() {
     let ram = guest_ram(1 << 20);
     let image = open(file.path()).unwrap();
     file.as_file().set_len(1024).unwrap();
-    assert!(image.write(&buffer(&ram, &[2; 512]), 1024, None).is_err());
+    assert!(
+        image
+            .write(&buffers(&ram, &[2; 512]).readable(), 1024, None)
+            .is_err()
+    );
     assert!(image.write_zeroes(1024, 512, true).is_err());
     assert!(image.discard(1024, 512).is_err());
-    assert!(image.read(&buffer(&ram, &[0; 512]), 1024).is_err());
+    assert!(
+        image
+            .read(&buffers(&ram, &[0; 512]).readable(), 1024)
+            .is_err()
+    );
     assert_eq!(fs::metadata(file.path()).unwrap().len(), 1024);
     assert_eq!(image.truncated(), 4);
 }
@@ -200,16 +213,16 @@ fn what_is_in_the_page_cache_is_read_without_waiting() {
     let file = image_file(&[7; 4096]);
     let ram = guest_ram(1 << 20);
     let image = open(file.path()).unwrap();
-    let target = buffer(&ram, &[0; 4096]);
+    let target = buffers(&ram, &[0; 4096]);
     if !reads_from_page_cache() {
         // Nothing is known to be there, so every read is one that may wait.
-        assert!(!image.read_cached(&target, 0));
+        assert!(!image.read_cached(&target.readable(), 0));
         return;
     }
-    assert!(image.read_cached(&target, 0));
-    assert_eq!(target.to_vec().unwrap(), [7; 4096]);
+    assert!(image.read_cached(&target.readable(), 0));
+    assert_eq!(target.readable().to_vec(), [7; 4096]);
     // Never a part: the caller would have to go on from there.
-    assert!(!image.read_cached(&target, 512));
+    assert!(!image.read_cached(&target.readable(), 512));
 }
 
 #[test]

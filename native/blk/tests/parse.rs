@@ -313,7 +313,7 @@ fn the_framing_does_not_matter() {
             Operation::Write { offset: 1536 },
             "{framing:?}"
         );
-        assert_eq!(request.readable.to_vec().unwrap(), [7; 512], "{framing:?}");
+        assert_eq!(request.readable().to_vec(), [7; 512], "{framing:?}");
     }
 }
 
@@ -323,7 +323,7 @@ fn the_status_is_the_last_writable_byte() {
     ram.write(OUTPUT, &header(VIRTIO_BLK_T_IN, 0)).unwrap();
     ram.write(INPUT, &[0xee; 600]).unwrap();
     let request = Request::parse(&chain(&[16], &[500, 13]), &ram, &LIMITS).unwrap();
-    request.writable.fill(&[1; 512]).unwrap();
+    request.writable().fill(&[1; 512]);
     let used = request.complete(Status::Ok);
     let mut bytes = [0; 514];
     ram.read(INPUT, &mut bytes).unwrap();

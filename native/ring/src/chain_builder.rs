@@ -10,7 +10,7 @@
 //! with a block device's `seg_max` it makes chains of `seg_max` + 2 buffers on a ring of any size.
 
 use crate::config::QueueConfig;
-use crate::descriptor_chain::{Chain, Segment, Segments};
+use crate::descriptor_chain::{Chain, Segment};
 use crate::error::RingError;
 use crate::layout::{DESC_SIZE, MAX_CHAIN_BYTES, MAX_QUEUE_SIZE};
 use crate::memory::RingMemory;
@@ -41,13 +41,12 @@ impl ChainLimits {
     }
 }
 
-/// A chain under construction.
-pub(crate) struct ChainBuilder<'memory, M> {
-    memory: &'memory M,
+/// A chain under construction, where it is going to be: it is as large as two cache lines and more.
+pub(crate) struct ChainBuilder<'a, M> {
+    memory: &'a M,
     /// The first descriptor, by which errors name the chain.
     head: u16,
-    readable: Segments,
-    writable: Segments,
+    chain: &'a mut Chain,
     /// Most descriptors of the chain, in the table that is being read.
     max_buffers: u16,
     limits: ChainLimits,
@@ -67,13 +66,13 @@ pub(crate) struct IndirectTable {
     outside: RingError,
 }
 
-impl<'memory, M: RingMemory> ChainBuilder<'memory, M> {
-    pub(crate) fn new(memory: &'memory M, limits: ChainLimits, head: u16) -> Self {
+impl<'a, M: RingMemory> ChainBuilder<'a, M> {
+    /// Begin with `chain`, which is empty.
+    pub(crate) fn new(memory: &'a M, limits: ChainLimits, head: u16, chain: &'a mut Chain) -> Self {
         Self {
             memory,
             head,
-            readable: Segments::new(),
-            writable: Segments::new(),
+            chain,
             max_buffers: limits.size,
             limits,
             count: 0,
@@ -117,9 +116,9 @@ impl<'memory, M: RingMemory> ChainBuilder<'memory, M> {
             });
         }
         let buffers = if writable {
-            &mut self.writable
+            &mut self.chain.writable
         } else {
-            &mut self.readable
+            &mut self.chain.readable
         };
         buffers.push(Segment {
             addr: address,
@@ -156,12 +155,8 @@ impl<'memory, M: RingMemory> ChainBuilder<'memory, M> {
         self.memory.read_descriptor(address).ok_or(table.outside)
     }
 
-    /// Return the chain with the head that identifies it in the used ring.
-    pub(crate) fn finish(self, head: u16) -> Chain {
-        Chain {
-            head,
-            readable: self.readable,
-            writable: self.writable,
-        }
+    /// End the chain with the head that identifies it in the used ring.
+    pub(crate) fn finish(self, head: u16) {
+        self.chain.head = head;
     }
 }

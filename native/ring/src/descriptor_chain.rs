@@ -17,7 +17,7 @@ pub type Segments = SmallVec<[Segment; 4]>;
 /// A chain that the device popped. The descriptors are checked copies.
 ///
 /// The buffers themselves stay in shared memory. Copy out what is to be parsed, and parse the copy.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Chain {
     /// Identifies the chain in the used ring: the index of its first descriptor in a split queue, its
     /// buffer ID in a packed one.

@@ -27,10 +27,16 @@ impl<M: RingMemory> AvailConsumer<M> {
     /// # Errors
     /// The first violation by the driver; every later call returns it again.
     pub fn pop(&mut self) -> Result<Option<Chain>, RingError> {
+        let mut chain = Chain::default();
+        Ok(self.pop_into(&mut chain)?.then_some(chain))
+    }
+
+    /// Pop into an empty chain. False if there is none.
+    fn pop_into(&mut self, chain: &mut Chain) -> Result<bool, RingError> {
         self.guard(|consumer| {
-            with_format!(&mut consumer.ring, ring => match ring.pop_resubmit(&consumer.memory)? {
-                None => ring.pop(&consumer.memory),
-                again => Ok(again),
+            let memory = &consumer.memory;
+            with_format!(&mut consumer.ring, ring => {
+                Ok(ring.pop_resubmit(memory, chain)? || ring.pop(memory, chain)?)
             })
         })
     }
@@ -54,9 +60,13 @@ impl<M: RingMemory> AvailConsumer<M> {
     /// Those of [`pop`](Self::pop). Chains before the malformed one are in `chains` and in flight.
     pub fn pop_batch(&mut self, max: usize, chains: &mut Vec<Chain>) -> Result<usize, RingError> {
         for taken in 0..max {
-            match self.pop()? {
-                Some(chain) => chains.push(chain),
-                None => return Ok(taken),
+            let index = chains.len();
+            // A chain is large, so it is built where it stays.
+            chains.push(Chain::default());
+            let popped = self.pop_into(&mut chains[index]);
+            if !matches!(popped, Ok(true)) {
+                chains.truncate(index);
+                return popped.map(|_| taken);
             }
         }
         Ok(max)

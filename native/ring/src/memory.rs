@@ -11,11 +11,14 @@ use std::sync::atomic::Ordering;
 
 mod guard;
 mod guards;
+mod guest_area;
 mod guest_ram;
+mod places;
 mod region;
 
 pub use guard::Guard;
-pub use guest_ram::{GuestArea, GuestRam};
+pub use guest_area::GuestArea;
+pub use guest_ram::GuestRam;
 pub use region::RegionSpec;
 
 /// Guest memory as the rings see it. Clones are the same memory.

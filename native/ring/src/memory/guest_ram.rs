@@ -1,4 +1,4 @@
-//! Guest memory, on top of `vm-memory`: translation, copies, atomic words, and areas of rings.
+//! Guest memory, on top of `vm-memory`: translation, copies and atomic words.
 
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
@@ -8,15 +8,17 @@ use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
 use smallvec::SmallVec;
 use vm_memory::{
     Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, GuestRegionMmap,
-    MemoryRegionAddress, MmapRegion, VolatileMemory, VolatileSlice,
+    MemoryRegionAddress, VolatileSlice,
 };
 
+use super::RingMemory;
 use super::guards::Guards;
+use super::guest_area::GuestArea;
+use super::places::Places;
 use super::region::{
     MAX_REGIONS, MAX_UNSEALED_REGIONS, RegionSpec, check_file, check_ranges, join_adjacent,
     map_region, page_size_of_hugetlbfs,
 };
-use super::{RingArea, RingMemory};
 use crate::error::MemoryError;
 
 /// Guest physical memory, mapped shared. Clones are the same mapping, which lasts as long as any of
@@ -33,6 +35,8 @@ struct Mapped {
     memory: GuestMemoryMmap,
     /// The guest addresses of the regions, with adjacent ones joined. Bounds are checked against these.
     contiguous: Vec<Range<u64>>,
+    /// Where each region is mapped. Addresses are translated by these.
+    places: Places,
 }
 
 impl GuestRam {
@@ -75,11 +79,13 @@ impl GuestRam {
             .expect("the ranges were found to be disjoint, and are sorted");
         let guards = Guards::new(&memory, specs, fickle)?;
         let contiguous = join_adjacent(&memory);
+        let places = Places::of(&memory);
         Ok(Self {
             mapped: Arc::new(Mapped {
                 guards,
                 memory,
                 contiguous,
+                places,
             }),
         })
     }
@@ -109,6 +115,10 @@ impl GuestRam {
     /// # Errors
     /// `OutOfBounds`; nothing was copied then.
     pub fn read(&self, address: u64, buffer: &mut [u8]) -> Result<(), MemoryError> {
+        if let Some(slice) = self.slice(address, buffer.len() as u64) {
+            slice.copy_to(buffer);
+            return Ok(());
+        }
         self.check(address, buffer.len() as u64)?;
         self.as_vm_memory()
             .read_slice(buffer, GuestAddress(address))
@@ -120,10 +130,41 @@ impl GuestRam {
     /// # Errors
     /// `OutOfBounds`; nothing was copied then.
     pub fn write(&self, address: u64, bytes: &[u8]) -> Result<(), MemoryError> {
+        if let Some(slice) = self.slice(address, bytes.len() as u64) {
+            slice.copy_from(bytes);
+            return Ok(());
+        }
         self.check(address, bytes.len() as u64)?;
         self.as_vm_memory()
             .write_slice(bytes, GuestAddress(address))
             .map_err(|_| out_of_bounds(address, bytes.len() as u64))
+    }
+
+    /// Copy 16 bytes out as two little-endian words, each byte read once. The address need not be aligned.
+    /// None if they are not all inside guest memory.
+    #[must_use]
+    #[inline]
+    pub fn read_words(&self, address: u64) -> Option<[u64; 2]> {
+        if let Some(place) = self.mapped.places.find(address, 16) {
+            #[expect(clippy::cast_ptr_alignment, reason = "it is looked at next")]
+            let words = place.cast::<u64>();
+            if words.is_aligned() {
+                // SAFETY: 16 bytes are mapped there while `self` lives, and aligned; all accesses to guest
+                // memory in this process are atomic or volatile.
+                let load = |at| unsafe { AtomicU64::from_ptr(words.wrapping_add(at)) };
+                return Some([0, 1].map(|at| u64::from_le(load(at).load(Ordering::Relaxed))));
+            }
+        }
+        self.read_bytes(address)
+    }
+
+    /// The same for words that are not aligned, or in two regions.
+    #[cold]
+    fn read_bytes(&self, address: u64) -> Option<[u64; 2]> {
+        let mut bytes = [0; 16];
+        self.read(address, &mut bytes).ok()?;
+        let (low, high) = bytes.split_at(8);
+        Some([low, high].map(|half| u64::from_le_bytes(half.try_into().expect("8 of 16 bytes"))))
     }
 
     /// Load a little-endian 16-bit word.
@@ -177,6 +218,9 @@ impl GuestRam {
         address: u64,
         length: u64,
     ) -> Result<SmallVec<[VolatileSlice<'_>; 1]>, MemoryError> {
+        if let Some(slice) = self.slice(address, length).filter(|_| length > 0) {
+            return Ok(SmallVec::from_buf([slice]));
+        }
         self.check(address, length)?;
         let mut slices = SmallVec::new();
         let (mut next, mut left) = (address, length);
@@ -195,8 +239,19 @@ impl GuestRam {
         Ok(slices)
     }
 
-    /// Translate a buffer to `iovec`s, appended to `iovecs`. They point into the mapping: keep a clone
-    /// of this memory for as long as they are used.
+    /// Translate a buffer to an `iovec`, which points into the mapping: keep a clone of this memory for as
+    /// long as it is used. None if it is not inside one region: see [`iovecs`](Self::iovecs).
+    #[must_use]
+    #[inline]
+    pub fn iovec(&self, address: u64, length: u64) -> Option<libc::iovec> {
+        let place = self.mapped.places.find(address, length)?;
+        Some(libc::iovec {
+            iov_base: place.cast(),
+            iov_len: to_usize(length),
+        })
+    }
+
+    /// Translate a buffer to `iovec`s, appended to `iovecs`, as [`iovec`](Self::iovec) does.
     ///
     /// # Errors
     /// `OutOfBounds`; nothing was appended then.
@@ -204,17 +259,22 @@ impl GuestRam {
         &self,
         address: u64,
         length: u64,
-        iovecs: &mut Vec<libc::iovec>,
+        iovecs: &mut impl Extend<libc::iovec>,
     ) -> Result<(), MemoryError> {
-        iovecs.extend(
-            self.slices(address, length)?
-                .iter()
-                .map(|slice| libc::iovec {
-                    iov_base: slice.ptr_guard_mut().as_ptr().cast(),
-                    iov_len: slice.len(),
-                }),
-        );
+        let slices = self.slices(address, length)?;
+        iovecs.extend(slices.iter().map(|slice| libc::iovec {
+            iov_base: slice.ptr_guard_mut().as_ptr().cast(),
+            iov_len: slice.len(),
+        }));
         Ok(())
+    }
+
+    /// The bytes at an address, if they are inside one region.
+    #[inline]
+    fn slice(&self, address: u64, length: u64) -> Option<VolatileSlice<'_>> {
+        let place = self.mapped.places.find(address, length)?;
+        // SAFETY: so many bytes are mapped there, for as long as `self` lives.
+        Some(unsafe { VolatileSlice::new(place, to_usize(length)) })
     }
 
     /// The region an address is in, its offset there, and the bytes from there to the region's end.
@@ -248,144 +308,23 @@ impl RingMemory for GuestRam {
 
     fn area(&self, address: u64, length: u64) -> Option<GuestArea> {
         let (region, offset, here) = self.locate(address)?;
-        (length <= here).then(|| GuestArea {
-            mapping: region.get_mmap(),
-            offset: to_usize(offset),
-            length: to_usize(length),
-        })
+        let (offset, size) = (to_usize(offset), to_usize(length));
+        (length <= here).then(|| GuestArea::new(region.get_mmap(), offset, size))
     }
 
+    #[inline]
     fn contains(&self, address: u64, length: u64) -> bool {
         let holds = |range: &Range<u64>| range.contains(&address) && length <= range.end - address;
         length == 0 || self.mapped.contiguous.iter().any(holds)
     }
 
+    #[inline]
     fn read_descriptor(&self, address: u64) -> Option<[u64; 2]> {
-        let (region, offset, here) = self.locate(address)?;
-        if address.is_multiple_of(8) && here >= 16 {
-            // An area would count a reference for each descriptor, so none is made here.
-            let slice = region.get_slice(MemoryRegionAddress(offset), 16).ok()?;
-            let load = |at| {
-                slice
-                    .get_atomic_ref::<AtomicU64>(at)
-                    .map(|word| word.load(Ordering::Relaxed))
-            };
-            return Some([load(0).ok()?, load(8).ok()?].map(u64::from_le));
-        }
-        let mut bytes = [0; 16];
-        self.read(address, &mut bytes).ok()?;
-        let (low, high) = bytes.split_at(8);
-        Some([low, high].map(|half| u64::from_le_bytes(half.try_into().expect("8 of 16 bytes"))))
+        self.read_words(address)
     }
 
     fn full_fence(&self) {
         fence(Ordering::SeqCst);
-    }
-}
-
-/// An area of [`GuestRam`] inside one region. Keeps the region mapped.
-#[derive(Debug, Clone)]
-pub struct GuestArea {
-    mapping: Arc<MmapRegion>,
-    offset: usize,
-    length: usize,
-}
-
-impl GuestArea {
-    /// A pointer to an aligned `T` at an offset.
-    fn pointer<T>(&self, offset: usize) -> *mut T {
-        let inside = offset
-            .checked_add(size_of::<T>())
-            .is_some_and(|end| end <= self.length);
-        assert!(
-            inside,
-            "offset {offset} is outside an area of {} bytes",
-            self.length
-        );
-        let pointer = self
-            .mapping
-            .as_ptr()
-            .wrapping_add(self.offset + offset)
-            .cast::<T>();
-        assert!(pointer.is_aligned(), "offset {offset} is not aligned");
-        pointer
-    }
-
-    fn atomic_u16(&self, offset: usize) -> &AtomicU16 {
-        // SAFETY: `pointer` checked bounds and alignment; the mapping outlives the borrow of `self`;
-        // all accesses to it in this process are atomic or volatile, and other processes' accesses
-        // are none that Rust could see.
-        unsafe { AtomicU16::from_ptr(self.pointer(offset)) }
-    }
-
-    fn atomic_u32(&self, offset: usize) -> &AtomicU32 {
-        // SAFETY: as for `atomic_u16`.
-        unsafe { AtomicU32::from_ptr(self.pointer(offset)) }
-    }
-
-    fn atomic_u64(&self, offset: usize) -> &AtomicU64 {
-        // SAFETY: as for `atomic_u16`.
-        unsafe { AtomicU64::from_ptr(self.pointer(offset)) }
-    }
-}
-
-impl RingArea for GuestArea {
-    fn load(&self, offset: usize, order: Ordering) -> u16 {
-        u16::from_le(self.atomic_u16(offset).load(order))
-    }
-
-    fn store(&self, offset: usize, value: u16, order: Ordering) {
-        self.atomic_u16(offset).store(value.to_le(), order);
-    }
-
-    fn load_u32(&self, offset: usize, order: Ordering) -> u32 {
-        u32::from_le(self.atomic_u32(offset).load(order))
-    }
-
-    fn store_u32(&self, offset: usize, value: u32, order: Ordering) {
-        self.atomic_u32(offset).store(value.to_le(), order);
-    }
-
-    fn load_u64(&self, offset: usize, order: Ordering) -> u64 {
-        u64::from_le(self.atomic_u64(offset).load(order))
-    }
-
-    fn store_u64(&self, offset: usize, value: u64, order: Ordering) {
-        self.atomic_u64(offset).store(value.to_le(), order);
-    }
-
-    fn read_u16(&self, offset: usize) -> u16 {
-        self.load(offset, Ordering::Relaxed)
-    }
-
-    fn write_u16(&self, offset: usize, value: u16) {
-        self.store(offset, value, Ordering::Relaxed);
-    }
-
-    fn read_u32(&self, offset: usize) -> u32 {
-        self.load_u32(offset, Ordering::Relaxed)
-    }
-
-    fn write_u32(&self, offset: usize, value: u32) {
-        self.store_u32(offset, value, Ordering::Relaxed);
-    }
-
-    fn read_u64(&self, offset: usize) -> u64 {
-        self.load_u64(offset, Ordering::Relaxed)
-    }
-
-    fn write_u64(&self, offset: usize, value: u64) {
-        self.store_u64(offset, value, Ordering::Relaxed);
-    }
-
-    fn read_descriptor(&self, offset: usize) -> [u64; 2] {
-        [offset, offset + 8].map(|at| self.read_u64(at))
-    }
-
-    fn write_descriptor(&self, offset: usize, words: [u64; 2]) {
-        let [low, high] = words;
-        self.write_u64(offset, low);
-        self.write_u64(offset + 8, high);
     }
 }
 

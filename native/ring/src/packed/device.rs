@@ -106,13 +106,13 @@ pub(crate) fn halves<M: RingMemory>(
 }
 
 impl<M: RingMemory> AvailReader<M> {
-    /// Pop the next available chain. None if there is none.
-    pub(crate) fn pop(&mut self, memory: &M) -> Result<Option<Chain>, RingError> {
+    /// Pop the next available chain into an empty one. False if there is none.
+    pub(crate) fn pop(&mut self, memory: &M, chain: &mut Chain) -> Result<bool, RingError> {
         let Some(first) = self.available() else {
-            return Ok(None);
+            return Ok(false);
         };
         let (size, head) = (self.limits.size, self.next.index);
-        let mut builder = ChainBuilder::new(memory, self.limits, head);
+        let mut builder = ChainBuilder::new(memory, self.limits, head, chain);
         self.chain_descriptors.clear();
         let (mut position, mut word, mut entries) = (self.next, first, 1);
         loop {
@@ -141,22 +141,28 @@ impl<M: RingMemory> AvailReader<M> {
         {
             return Err(RingError::BufferIdInFlight { index, id });
         }
+        builder.finish(id);
         self.next = self.next.plus(entries, size);
-        Ok(Some(builder.finish(id)))
+        Ok(true)
     }
 
-    /// Pop the next chain to resubmit. None if there is none.
-    pub(crate) fn pop_resubmit(&mut self, memory: &M) -> Result<Option<Chain>, RingError> {
+    /// Pop the next chain to resubmit into an empty one. False if there is none.
+    pub(crate) fn pop_resubmit(
+        &mut self,
+        memory: &M,
+        chain: &mut Chain,
+    ) -> Result<bool, RingError> {
         let Some(LoggedChain { id, descriptors }) = self.resubmits.pop_front() else {
-            return Ok(None);
+            return Ok(false);
         };
-        let mut builder = ChainBuilder::new(memory, self.limits, 0);
+        let mut builder = ChainBuilder::new(memory, self.limits, 0, chain);
         for (index, taken) in (0..).zip(descriptors) {
             if !self.add(&mut builder, (0, index), taken)? {
                 break;
             }
         }
-        Ok(Some(builder.finish(id)))
+        builder.finish(id);
+        Ok(true)
     }
 
     /// True if a chain is left to resubmit.

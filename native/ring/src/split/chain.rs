@@ -8,14 +8,15 @@ use crate::layout::{
 };
 use crate::memory::{RingArea, RingMemory};
 
-/// Copy the chain at `head` (below the queue size) out of shared memory.
+/// Copy the chain at `head` (below the queue size) out of shared memory, into an empty one.
 pub(super) fn read_chain<M: RingMemory>(
     memory: &M,
     descriptors: &M::Area,
     limits: ChainLimits,
     head: u16,
-) -> Result<Chain, RingError> {
-    let mut builder = ChainBuilder::new(memory, limits, head);
+    chain: &mut Chain,
+) -> Result<(), RingError> {
+    let mut builder = ChainBuilder::new(memory, limits, head, chain);
     let mut index = head;
     loop {
         let descriptor = Descriptor::from_words(descriptors.read_descriptor(desc_offset(index)));
@@ -28,14 +29,16 @@ pub(super) fn read_chain<M: RingMemory>(
             }
             // VIRTQ_DESC_F_WRITE is ignored here (2.7.5.3.2).
             read_table(&mut builder, head, descriptor)?;
-            return Ok(builder.finish(head));
+            break;
         }
         add(&mut builder, index, descriptor)?;
         match next(head, index, descriptor, limits.size.into())? {
             Some(next) => index = next,
-            None => return Ok(builder.finish(head)),
+            None => break,
         }
     }
+    builder.finish(head);
+    Ok(())
 }
 
 /// Read the chain in an indirect table, from its first entry on (2.7.5.3).

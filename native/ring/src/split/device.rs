@@ -100,14 +100,14 @@ pub(crate) fn halves<M: RingMemory>(
 }
 
 impl<M: RingMemory> AvailReader<M> {
-    /// Pop the next available chain. None if there is none.
-    pub(crate) fn pop(&mut self, memory: &M) -> Result<Option<Chain>, RingError> {
+    /// Pop the next available chain into an empty one. False if there is none.
+    pub(crate) fn pop(&mut self, memory: &M, chain: &mut Chain) -> Result<bool, RingError> {
         // `avail.idx` is read once for all the chains it shows.
         if self.next == self.idx && !self.has_available()? {
-            return Ok(None);
+            return Ok(false);
         }
         let size = self.limits.size;
-        let slot = self.next % size;
+        let slot = slot_of(self.next, size);
         let head = self.areas.driver.read_u16(avail_offset(slot));
         if head >= size {
             return Err(RingError::HeadOutOfRange { slot, head, size });
@@ -115,20 +115,24 @@ impl<M: RingMemory> AvailReader<M> {
         if !self.inflight_heads.insert(head, 1) {
             return Err(RingError::HeadInFlight { head });
         }
-        let chain = self.read(memory, head)?;
+        self.read(memory, head, chain)?;
         if let Some(log) = &self.log {
             log.lock().mark_inflight(head);
         }
         self.next = self.next.wrapping_add(1);
-        Ok(Some(chain))
+        Ok(true)
     }
 
-    /// Pop the next chain to resubmit. None if there is none.
-    pub(crate) fn pop_resubmit(&mut self, memory: &M) -> Result<Option<Chain>, RingError> {
-        self.resubmits
-            .pop_front()
-            .map(|head| self.read(memory, head))
-            .transpose()
+    /// Pop the next chain to resubmit into an empty one. False if there is none.
+    pub(crate) fn pop_resubmit(
+        &mut self,
+        memory: &M,
+        chain: &mut Chain,
+    ) -> Result<bool, RingError> {
+        match self.resubmits.pop_front() {
+            Some(head) => self.read(memory, head, chain).map(|()| true),
+            None => Ok(false),
+        }
     }
 
     /// True if a chain is left to resubmit.
@@ -141,8 +145,8 @@ impl<M: RingMemory> AvailReader<M> {
         self.limits.allow_indirect_buffers(buffers);
     }
 
-    fn read(&self, memory: &M, head: u16) -> Result<Chain, RingError> {
-        read_chain(memory, &self.areas.descriptors, self.limits, head)
+    fn read(&self, memory: &M, head: u16, chain: &mut Chain) -> Result<(), RingError> {
+        read_chain(memory, &self.areas.descriptors, self.limits, head, chain)
     }
 
     /// Read `avail.idx`. True if a chain is available.
@@ -202,7 +206,7 @@ impl<M: RingMemory> UsedWriter<M> {
     pub(crate) fn write(&mut self, head: u16, (told, written): (u16, u32)) {
         // No entry is overwritten before an honest driver has read it: until then its descriptors are
         // not free to be made available again, so there are never more chains in flight than entries.
-        let offset = used_offset(self.next % self.size);
+        let offset = used_offset(slot_of(self.next, self.size));
         self.areas.device.write_u32(offset, told.into());
         self.areas.device.write_u32(offset + 4, written);
         self.next = self.next.wrapping_add(1);
@@ -248,4 +252,9 @@ impl<M: RingMemory> UsedWriter<M> {
             driver.load(RING_FLAGS, Ordering::Relaxed) & VIRTQ_AVAIL_F_NO_INTERRUPT == 0
         }
     }
+}
+
+/// The slot of a free-running index: the size of a split queue is a power of two, so no division is needed.
+const fn slot_of(index: u16, size: u16) -> u16 {
+    index & (size - 1)
 }

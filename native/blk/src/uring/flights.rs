@@ -1,7 +1,7 @@
-//! The ring of one queue, as the thread that serves the queue uses it.
+//! The requests of one queue that are in its `io_uring`, as the thread that serves the queue sees them.
 //!
-//! Invariant: a request is in `flights` from before the system may read its entry until its completion was
-//! taken. Its job keeps guest memory mapped, so a lane is dropped only when it has none; if the system takes
+//! Invariant: a request is in `entries` from before the system may read its entry until its completion was
+//! taken. Its job keeps guest memory mapped, so this is dropped only when it has none; if the system takes
 //! entries no more, what it may still be executing is left behind for good.
 
 use std::io;
@@ -14,6 +14,7 @@ use std::time::Duration;
 use io_uring::{IoUring, opcode, squeue, types};
 
 use super::Rings;
+use crate::buffer::Buffer;
 use crate::image::Look;
 use crate::job::Job;
 use crate::request::{Operation, Used};
@@ -30,13 +31,13 @@ const IMAGE: types::Fixed = types::Fixed(0);
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// A ring, and the requests that are in it.
-pub struct Lane {
-    /// Here until the lane is dropped.
+pub struct Flights {
+    /// Here until this is dropped.
     ring: Option<IoUring>,
     queue: usize,
     home: Arc<Rings>,
-    flights: Vec<Option<Flight>>,
-    /// Indexes of `flights` that are free.
+    entries: Vec<Option<Flight>>,
+    /// Indexes of `entries` that are free.
     free: Vec<usize>,
     /// Jobs that are left to others; used again.
     rest: Vec<Job>,
@@ -49,14 +50,14 @@ struct Flight {
     _write: Option<WriteUnderWay>,
 }
 
-impl Lane {
+impl Flights {
     pub(super) fn new(ring: IoUring, queue: usize, home: Arc<Rings>) -> Self {
         let count = ring.params().sq_entries() as usize;
         Self {
             ring: Some(ring),
             queue,
             home,
-            flights: (0..count).map(|_| None).collect(),
+            entries: (0..count).map(|_| None).collect(),
             free: (0..count).rev().collect(),
             rest: Vec::new(),
         }
@@ -83,7 +84,7 @@ impl Lane {
         let (Some(ring), Some(index)) = (&mut self.ring, self.free.last()) else {
             return Some(job);
         };
-        let Some((entry, length, write)) = entry_of(&job, look) else {
+        let Some((length, write)) = share_of(&job, look) else {
             return Some(job);
         };
         let Some(turn) = job.sink.running().begin(&job.request) else {
@@ -92,21 +93,24 @@ impl Lane {
             sink.discard(1);
             return None;
         };
-        let entry = entry
-            .flags(squeue::Flags::FIXED_FILE)
-            .user_data(*index as u64);
-        // SAFETY: the buffers and the pieces of the job are valid while it is in `flights`.
-        if unsafe { ring.submission().push(&entry) }.is_err() {
-            job.sink.running().end(turn);
-            return Some(job);
-        }
         job.begin(job.started_ns);
-        self.flights[*index] = Some(Flight {
+        // The pieces may lie within the job, so the entry is made where the job stays.
+        let flight = self.entries[*index].insert(Flight {
             job,
             turn,
             length,
             _write: write,
         });
+        let entry = entry_of(&flight.job, length);
+        let entry = entry
+            .flags(squeue::Flags::FIXED_FILE)
+            .user_data(*index as u64);
+        // SAFETY: the buffers and the pieces of the job are valid while it is in `entries`, which never grows.
+        if unsafe { ring.submission().push(&entry) }.is_err() {
+            let Flight { job, turn, .. } = self.entries[*index].take()?;
+            job.sink.running().end(turn);
+            return Some(job);
+        }
         self.free.pop();
         None
     }
@@ -120,7 +124,7 @@ impl Lane {
         let mut free_ns = 0;
         for completion in ring.completion() {
             let index = usize::try_from(completion.user_data()).unwrap_or(usize::MAX);
-            let Some(flight) = self.flights.get_mut(index).and_then(Option::take) else {
+            let Some(flight) = self.entries.get_mut(index).and_then(Option::take) else {
                 continue; // Not reached: the system returns what it was given.
             };
             self.free.push(index);
@@ -139,14 +143,14 @@ impl Lane {
     /// Wait until at least one has ended, if there is one.
     ///
     /// # Errors
-    /// As for [`Lane::submit`].
+    /// As for [`Flights::submit`].
     pub(crate) fn wait(&mut self) -> io::Result<()> {
         self.enter(usize::from(self.in_flight() > 0))
     }
 
     /// How many are being executed.
     pub(crate) fn in_flight(&self) -> usize {
-        self.flights.len() - self.free.len()
+        self.entries.len() - self.free.len()
     }
 
     /// What is readable once one has ended; None if there is none.
@@ -175,11 +179,11 @@ impl Lane {
     }
 }
 
-impl Drop for Lane {
+impl Drop for Flights {
     fn drop(&mut self) {
         if self.in_flight() > 0 {
             // Only after an error that does not pass, or a panic: the system may still write there.
-            mem::forget(mem::take(&mut self.flights));
+            mem::forget(mem::take(&mut self.entries));
             mem::forget(self.ring.take());
         } else if let Some(ring) = self.ring.take() {
             self.home.put(self.queue, ring);
@@ -187,47 +191,54 @@ impl Drop for Lane {
     }
 }
 
-/// The entry for a job, the bytes that it moves, and what a write begins. None if it is not for a ring.
-fn entry_of(job: &Job, look: &Look) -> Option<(squeue::Entry, u32, Option<WriteUnderWay>)> {
+/// The bytes that a job moves, and what a write begins. None if it is not for a ring.
+fn share_of(job: &Job, look: &Look) -> Option<(u32, Option<WriteUnderWay>)> {
     if !job.is_plain() {
         return None;
     }
-    let (request, image) = (&job.request, &job.disk.image);
-    let (buffer, offset, is_write) = match request.operation {
-        Operation::Read { offset } => (&request.writable, offset, false),
-        Operation::Write { offset } => (&request.readable, offset, true),
-        _ => return None,
-    };
-    let pieces = buffer.pieces();
+    let (offset, buffer, is_write) = transfer_of(job)?;
+    let (image, pieces) = (&job.disk.image, buffer.pieces());
     let is_taken = image.direct()?.takes(pieces, offset);
     if !is_taken || buffer.is_empty() || buffer.len() > LONGEST || pieces.len() > PIECES_MAX {
         return None;
     }
-    let length = u32::try_from(buffer.len()).ok()?;
     let write = if is_write {
-        Some(image.begin_write(offset + u64::from(length), look)?)
+        Some(image.begin_write(offset + buffer.len(), look)?)
     } else {
         None
     };
-    let entry = match (pieces, is_write) {
+    Some((u32::try_from(buffer.len()).ok()?, write))
+}
+
+/// The offset and the data of a read or a write, and whether it is a write.
+fn transfer_of(job: &Job) -> Option<(u64, Buffer<'_>, bool)> {
+    match job.request.operation {
+        Operation::Read { offset } => Some((offset, job.request.writable(), false)),
+        Operation::Write { offset } => Some((offset, job.request.readable(), true)),
+        _ => None,
+    }
+}
+
+/// The entry for a job of so many bytes. It has pointers into the job.
+fn entry_of(job: &Job, length: u32) -> squeue::Entry {
+    let Some((offset, buffer, is_write)) = transfer_of(job) else {
+        return opcode::Nop::new().build(); // Not reached: it has been looked at.
+    };
+    let pieces = buffer.pieces();
+    // No more than PIECES_MAX.
+    let count = u32::try_from(pieces.len()).unwrap_or(0);
+    match (pieces, is_write) {
         ([one], false) => opcode::Read::new(IMAGE, one.iov_base.cast(), length)
             .offset(offset)
             .build(),
         ([one], true) => opcode::Write::new(IMAGE, one.iov_base.cast(), length)
             .offset(offset)
             .build(),
-        (_, false) => {
-            let count = u32::try_from(pieces.len()).ok()?;
-            opcode::Readv::new(IMAGE, pieces.as_ptr(), count)
-                .offset(offset)
-                .build()
-        }
-        (_, true) => {
-            let count = u32::try_from(pieces.len()).ok()?;
-            opcode::Writev::new(IMAGE, pieces.as_ptr(), count)
-                .offset(offset)
-                .build()
-        }
-    };
-    Some((entry, length, write))
+        (_, false) => opcode::Readv::new(IMAGE, pieces.as_ptr(), count)
+            .offset(offset)
+            .build(),
+        (_, true) => opcode::Writev::new(IMAGE, pieces.as_ptr(), count)
+            .offset(offset)
+            .build(),
+    }
 }
