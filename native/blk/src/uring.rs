@@ -134,7 +134,11 @@ impl Rings {
 }
 
 /// Make a ring that can only read and write one file, as its registered file 0.
+///
+/// The system makes the number of entries a power of two. An odd one is asked for: by that the filter of the
+/// service tells our rings from libuv's, which would be limited to nothing (`sandbox/filters.py`).
 fn make_ring(entries: u32, file: RawFd) -> io::Result<IoUring> {
+    let entries = entries.next_power_of_two() - 1;
     let build = |coop: bool| {
         let mut builder = IoUring::builder();
         builder.dontfork().setup_clamp().setup_r_disabled();

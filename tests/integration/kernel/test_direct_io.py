@@ -49,6 +49,23 @@ def flags_of(cli: Cli, image: Path) -> list[int]:
     return [int(line.split()[1], 8) for line in lines if line.startswith("flags:")]
 
 
+def rings_of(cli: Cli) -> list[str]:
+    """Return what the system says of the rings of io_uring that the disk has."""
+    process = Path(f"/proc/{cli.process('vda').pid}")
+    numbers = [one.name for one in (process / "fd").iterdir() if "io_uring" in str(one.readlink())]
+    return [(process / "fdinfo" / number).read_text() for number in numbers]
+
+
+def test_a_disk_has_no_ring_but_those_for_its_image(cli: Cli) -> None:
+    """Another one, such as libuv's, would do what seccomp forbids."""
+    cli.up("--no-serial", "--disk", "disk.img,size=1M,cache=none,queues=2")
+    with virtmesh_client.connect(cli.state.address) as machine:
+        info = machine.disk("vda").info()
+    rings = rings_of(cli)
+    assert all("disk.img" in ring for ring in rings), rings
+    assert len(rings) == (2 if info.engine == "io_uring" else 0)
+
+
 def test_a_disk_past_the_page_cache_says_how(cli: Cli) -> None:
     """Its image is open for direct I/O; what was written is there."""
     cli.up("--no-serial", "--disk", "disk.img,size=1M,cache=none")
