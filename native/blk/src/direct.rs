@@ -12,7 +12,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::ptr::NonNull;
 use std::slice;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use crate::transfer::{Direction, Pieces, transfer};
 
@@ -82,8 +82,7 @@ impl Direct {
         offset: u64,
     ) -> io::Result<()> {
         if self.takes(pieces, offset) {
-            let _shared = (direction == Direction::Write)
-                .then(|| self.blocks.read().unwrap_or_else(PoisonError::into_inner));
+            let _shared = (direction == Direction::Write).then(|| self.share());
             // SAFETY: the caller vouches for the pieces.
             return unsafe { transfer(file, direction, pieces, offset) };
         }
@@ -96,6 +95,11 @@ impl Direct {
             done += part;
         }
         Ok(())
+    }
+
+    /// Keep parts of blocks from being written back, while something else changes the file.
+    pub fn share(&self) -> RwLockReadGuard<'_, ()> {
+        self.blocks.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Read bytes into memory that is aligned to nothing.
@@ -147,7 +151,7 @@ impl Direct {
         let is_whole = inside.len() == bytes.len();
         let (mut shared, mut alone) = (None, None);
         if is_whole {
-            shared = Some(self.blocks.read().unwrap_or_else(PoisonError::into_inner));
+            shared = Some(self.share());
         } else {
             alone = Some(self.blocks.write().unwrap_or_else(PoisonError::into_inner));
             file.read_exact_at(bytes, start)?;
