@@ -201,7 +201,8 @@ fn piece_of(start: *mut u8, length: usize) -> libc::iovec {
     }
 }
 
-/// Set `O_DIRECT`. It belongs to the open file, so each of its descriptors has it.
+/// Set `O_DIRECT`. It belongs to the open file, so each of its descriptors has it. `O_NONBLOCK`, which it was
+/// opened with, is taken back: a ring would not leave to others what may wait.
 fn set_direct(file: &File) -> io::Result<()> {
     // SAFETY: these commands take and return numbers.
     let set = unsafe {
@@ -209,7 +210,8 @@ fn set_direct(file: &File) -> io::Result<()> {
         if flags < 0 {
             return Err(io::Error::last_os_error());
         }
-        libc::fcntl(file.as_raw_fd(), libc::F_SETFL, flags | libc::O_DIRECT)
+        let wanted = (flags | libc::O_DIRECT) & !libc::O_NONBLOCK;
+        libc::fcntl(file.as_raw_fd(), libc::F_SETFL, wanted)
     };
     if set < 0 {
         return Err(io::Error::last_os_error());
