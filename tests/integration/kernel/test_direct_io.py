@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import virtmesh_client
-from tests.integration.kernel.test_storage_errors import as_root
+from tests.integration.kernel.test_storage_errors import as_root, mounted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,6 +112,19 @@ def test_an_engine_that_can_not_be_had_is_an_error_at_the_start(cli: Cli) -> Non
     result = cli("up", "-d", "--no-serial", "--disk", "disk.img,size=1M,engine=io_uring")
     assert result.returncode != 0
     assert "for disks past the page cache" in result.stderr
+
+
+@as_root
+def test_an_image_that_ends_within_a_block_of_the_storage_is_told_its_blocks(
+    cli: Cli, large_blocks: str
+) -> None:
+    """They are not those of the disk, of which it has a whole number."""
+    subprocess.run(["mkfs.ext4", "-q", "-O", "^has_journal", large_blocks], check=True)
+    with mounted(cli.folder / "large", large_blocks):
+        (cli.folder / "large" / "disk.img").write_bytes(bytes(BLOCK + 512))
+        result = cli("up", "-d", "--no-serial", "--disk", "large/disk.img,cache=none")
+    assert result.returncode != 0
+    assert "not a multiple of 4096: enlarge it" in result.stderr
 
 
 @as_root
