@@ -40,7 +40,7 @@ class ImageNotFound(ImageError, code=Code.NOT_FOUND):
 
 
 class ImageLocked(ImageError):
-    """Another process has it."""
+    """Another process has it ("holder": its name and pid, if they can be known)."""
 
 
 class ImageDenied(ImageError, code=Code.PERMISSION_DENIED):

@@ -12,7 +12,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::ptr::NonNull;
 use std::slice;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use crate::transfer::{Direction, Pieces, transfer};
 
@@ -82,8 +82,7 @@ impl Direct {
         offset: u64,
     ) -> io::Result<()> {
         if self.takes(pieces, offset) {
-            let _shared = (direction == Direction::Write)
-                .then(|| self.blocks.read().unwrap_or_else(PoisonError::into_inner));
+            let _shared = (direction == Direction::Write).then(|| self.share());
             // SAFETY: the caller vouches for the pieces.
             return unsafe { transfer(file, direction, pieces, offset) };
         }
@@ -96,6 +95,11 @@ impl Direct {
             done += part;
         }
         Ok(())
+    }
+
+    /// Keep parts of blocks from being written back, while something else changes the file.
+    pub fn share(&self) -> RwLockReadGuard<'_, ()> {
+        self.blocks.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Read bytes into memory that is aligned to nothing.
@@ -147,7 +151,7 @@ impl Direct {
         let is_whole = inside.len() == bytes.len();
         let (mut shared, mut alone) = (None, None);
         if is_whole {
-            shared = Some(self.blocks.read().unwrap_or_else(PoisonError::into_inner));
+            shared = Some(self.share());
         } else {
             alone = Some(self.blocks.write().unwrap_or_else(PoisonError::into_inner));
             file.read_exact_at(bytes, start)?;
@@ -197,7 +201,8 @@ fn piece_of(start: *mut u8, length: usize) -> libc::iovec {
     }
 }
 
-/// Set `O_DIRECT`. It belongs to the open file, so each of its descriptors has it.
+/// Set `O_DIRECT`. It belongs to the open file, so each of its descriptors has it. `O_NONBLOCK`, which it was
+/// opened with, is taken back: a ring would not leave to others what may wait.
 fn set_direct(file: &File) -> io::Result<()> {
     // SAFETY: these commands take and return numbers.
     let set = unsafe {
@@ -205,7 +210,8 @@ fn set_direct(file: &File) -> io::Result<()> {
         if flags < 0 {
             return Err(io::Error::last_os_error());
         }
-        libc::fcntl(file.as_raw_fd(), libc::F_SETFL, flags | libc::O_DIRECT)
+        let wanted = (flags | libc::O_DIRECT) & !libc::O_NONBLOCK;
+        libc::fcntl(file.as_raw_fd(), libc::F_SETFL, wanted)
     };
     if set < 0 {
         return Err(io::Error::last_os_error());

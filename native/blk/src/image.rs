@@ -323,7 +323,10 @@ impl Image {
         } else {
             libc::FALLOC_FL_ZERO_RANGE
         };
-        ranges::fallocate(&self.file, mode, offset, length).or_else(|cause| {
+        let beside = self.direct.as_ref().map(Direct::share);
+        let zeroed = ranges::fallocate(&self.file, mode, offset, length);
+        drop(beside);
+        zeroed.or_else(|cause| {
             // A block device refuses with EINVAL what is not aligned to its own blocks.
             if ranges::is_unsupported(&cause) || cause.kind() == io::ErrorKind::InvalidInput {
                 ranges::write_zeroes(offset, length, |at, zeroes| self.write_bytes(at, zeroes))
@@ -348,8 +351,35 @@ impl Image {
 #[cfg(test)]
 mod tests {
     use std::os::fd::OwnedFd;
+    use std::thread;
 
     use super::*;
+
+    /// Part of a block is read and written back: what is zeroed meanwhile must not come back with it.
+    #[test]
+    fn zeroes_beside_a_part_of_a_block_that_is_written_stay() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(4096).unwrap();
+        let image = Image::open(file.path(), false, 512).unwrap();
+        // Not where the file system of temporary files has no direct I/O.
+        let Ok(image) = image.bypass_cache(file.path()) else {
+            return;
+        };
+        thread::scope(|scope| {
+            let zeroing = scope.spawn(|| {
+                for _ in 0..300 {
+                    image.write_bytes(0, &[1; 100]).unwrap();
+                    image.write_zeroes(0, 100, false).unwrap();
+                    let mut bytes = [2; 100];
+                    image.read_bytes(0, &mut bytes).unwrap();
+                    assert_eq!(bytes, [0; 100]);
+                }
+            });
+            while !zeroing.is_finished() {
+                image.write_bytes(200, &[3; 100]).unwrap();
+            }
+        });
+    }
 
     #[test]
     fn after_a_failed_flush_every_later_flush_fails() {

@@ -54,10 +54,24 @@ pub(crate) fn lock(file: &File, read_only: bool) -> Result<(), LockError> {
     let deadline = Instant::now() + LEAVING;
     loop {
         match try_lock(file, read_only) {
-            Err(LockError::Held(None)) if Instant::now() < deadline => thread::sleep(RETRY),
+            Err(LockError::Held(None)) if Instant::now() < deadline => {
+                // Who waits keeps nobody out: two that wait would wait for each other.
+                let_go(file)?;
+                thread::sleep(RETRY);
+            }
             result => return result,
         }
     }
+}
+
+/// Unlock all bytes.
+fn let_go(file: &File) -> io::Result<()> {
+    for bit in [CONSISTENT_READ, WRITE, RESIZE] {
+        for base in [PERM_BASE, SHARED_BASE] {
+            control(file, libc::F_OFD_SETLK, libc::F_UNLCK, base + bit)?;
+        }
+    }
+    Ok(())
 }
 
 fn try_lock(file: &File, read_only: bool) -> Result<(), LockError> {

@@ -76,7 +76,7 @@ pub(crate) fn run(thread: Box<QueueThread>) {
     let served = catch_unwind(AssertUnwindSafe(|| serve(&mut seat)));
     // What was completed before the queue failed is told before that it did.
     if let Some(thread) = &mut seat {
-        thread.drain();
+        thread.reap();
         thread.publish();
     }
     match served {
@@ -84,7 +84,10 @@ pub(crate) fn run(thread: Box<QueueThread>) {
         Ok(Err(reason)) => queue.fail(&reason),
         Err(_) => queue.fail("internal error: the queue's thread panicked"),
     }
-    if let Some(thread) = seat {
+    if let Some(mut thread) = seat {
+        // That the queue failed does not wait for the storage.
+        thread.drain();
+        thread.publish();
         // Set once: whoever has the seat at the end does it.
         let _ = queue.avail_state.set(thread.consumer.state());
         // A batch may have been submitted after the queue was abandoned.

@@ -49,6 +49,10 @@ pub enum Unavailable {
     /// A request may be a part of a block of the storage, which has to be read before it is written.
     #[error("the storage has blocks of {0} bytes")]
     LargeBlocks(u64),
+    /// Nothing tells the next service that the reads of a killed one go on: readers share the image, and
+    /// such a read comes into memory that the driver may use for something else by then.
+    #[error("the image is read-only")]
+    ReadOnly,
     /// The end of the image is not known at once.
     #[error("the image is on another host, or in another process")]
     Remote,
@@ -78,6 +82,9 @@ impl UringEngine {
         image: &Image,
     ) -> Result<Self, Unavailable> {
         let direct = image.direct().ok_or(Unavailable::Cached)?;
+        if image.is_read_only() {
+            return Err(Unavailable::ReadOnly);
+        }
         if direct.block_size() > SECTOR_SIZE {
             return Err(Unavailable::LargeBlocks(direct.block_size()));
         }
@@ -134,7 +141,11 @@ impl Rings {
 }
 
 /// Make a ring that can only read and write one file, as its registered file 0.
+///
+/// The system makes the number of entries a power of two. An odd one is asked for: by that the filter of the
+/// service tells our rings from libuv's, which would be limited to nothing (`sandbox/filters.py`).
 fn make_ring(entries: u32, file: RawFd) -> io::Result<IoUring> {
+    let entries = entries.next_power_of_two() - 1;
     let build = |coop: bool| {
         let mut builder = IoUring::builder();
         builder.dontfork().setup_clamp().setup_r_disabled();

@@ -56,10 +56,8 @@ fn the_image_is_open_for_direct_io() {
                 i32::from_str_radix(flags.unwrap().trim(), 8).unwrap()
             })
             .collect();
-        assert!(
-            flags.iter().any(|flags| flags & libc::O_DIRECT != 0),
-            "{flags:?}"
-        );
+        let is_direct = |flags: &i32| flags & (libc::O_DIRECT | libc::O_NONBLOCK) == libc::O_DIRECT;
+        assert!(flags.iter().any(is_direct), "{flags:?}");
     }
 }
 
@@ -297,6 +295,22 @@ fn an_engine_that_is_asked_for_and_not_there_is_an_error() {
     assert!(matches!(failure, EngineError::NoUring(_)));
     let chosen = EngineChoice::Auto.start(1, (1, 64), &image).unwrap();
     assert_eq!((chosen.name, chosen.reason.as_str()), ("threads", ""));
+}
+
+/// The lock of readers would not keep the next service waiting for the reads of a killed one.
+#[test]
+fn an_image_that_others_may_read_too_has_no_ring() {
+    let file = image_file(&[0; BLOCK]);
+    let image = Image::open(file.path(), true, 512).unwrap();
+    // Not where the file system of temporary files has no direct I/O.
+    let Ok(image) = image.bypass_cache(file.path()) else {
+        return;
+    };
+    let chosen = EngineChoice::Auto.start(1, (1, 64), &image).unwrap();
+    assert_eq!(
+        (chosen.name, chosen.reason.as_str()),
+        ("threads", "no io_uring: the image is read-only")
+    );
 }
 
 /// It answers whatever is asked, and touches neither the image nor the data.

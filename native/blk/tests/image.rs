@@ -3,9 +3,12 @@
 mod common;
 
 use std::fs::{self, File};
+use std::mem;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::Path;
+use std::thread;
 
 use common::{BASE, guest_ram, image_file, reads_from_page_cache};
 use virtmesh_blk::buffer::Buffers;
@@ -85,6 +88,74 @@ fn a_writer_locks_everyone_out_and_readers_only_writers() {
     let _reader = Image::open(file.path(), true, 512).unwrap();
     let _another = Image::open(file.path(), true, 512).unwrap();
     assert!(matches!(open(file.path()), Err(ImageError::Locked { .. })));
+}
+
+/// Two that waited so would keep each other out.
+#[test]
+fn who_waits_for_an_image_locks_nothing_meanwhile() {
+    let file = image_file(&[0; 512]);
+    let holder = File::open(file.path()).unwrap();
+    holder.lock().unwrap();
+    // Under way from one process to another, it is in none that can be seen.
+    let (sender, _receiver) = UnixDatagram::pair().unwrap();
+    send_descriptor(&sender, holder);
+    let waiting = thread::spawn({
+        let path = file.path().to_owned();
+        move || open(&path).map(drop)
+    });
+    // Byte 101 is locked by who writes, as QEMU does it.
+    let mut changes = 0;
+    let mut was_locked = false;
+    while !waiting.is_finished() {
+        let is_locked = is_locked(file.as_file(), 101);
+        changes += u32::from(is_locked != was_locked);
+        was_locked = is_locked;
+    }
+    assert!(matches!(
+        waiting.join().unwrap(),
+        Err(ImageError::Locked { holder: None, .. })
+    ));
+    assert!(changes > 2, "{changes}");
+}
+
+fn send_descriptor(sender: &UnixDatagram, file: File) {
+    let mut byte = [0_u8];
+    let mut data = libc::iovec {
+        iov_base: byte.as_mut_ptr().cast(),
+        iov_len: 1,
+    };
+    let mut room = [0_u64; 4];
+    // SAFETY: all of its bytes may be 0.
+    let mut message: libc::msghdr = unsafe { mem::zeroed() };
+    message.msg_iov = &raw mut data;
+    message.msg_iovlen = 1;
+    message.msg_control = room.as_mut_ptr().cast();
+    // SAFETY: the room is larger than a header and a descriptor, and aligned; everything outlives the call.
+    let sent = unsafe {
+        message.msg_controllen = libc::CMSG_SPACE(4) as _;
+        let header = libc::CMSG_FIRSTHDR(&raw const message);
+        (*header).cmsg_level = libc::SOL_SOCKET;
+        (*header).cmsg_type = libc::SCM_RIGHTS;
+        (*header).cmsg_len = libc::CMSG_LEN(4) as _;
+        libc::CMSG_DATA(header)
+            .cast::<i32>()
+            .write_unaligned(file.as_raw_fd());
+        libc::sendmsg(sender.as_raw_fd(), &raw const message, 0)
+    };
+    assert_eq!(sent, 1);
+    drop(file);
+}
+
+fn is_locked(file: &File, byte: libc::off_t) -> bool {
+    // SAFETY: all zeroes are a valid flock.
+    let mut lock: libc::flock = unsafe { mem::zeroed() };
+    lock.l_type = libc::c_short::try_from(libc::F_WRLCK).unwrap();
+    lock.l_start = byte;
+    lock.l_len = 1;
+    // SAFETY: the command takes a flock, which outlives the call.
+    let asked = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock) };
+    assert_eq!(asked, 0);
+    libc::c_int::from(lock.l_type) != libc::F_UNLCK
 }
 
 #[test]

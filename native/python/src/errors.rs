@@ -87,7 +87,10 @@ pub fn image(py: Python<'_>, error: &ImageError) -> PyErr {
     let message = chain(error);
     match error {
         ImageError::NotFound { .. } => raise(py, Exception::ImageNotFound, &message),
-        ImageError::Locked { .. } => raise(py, Exception::ImageLocked, &message),
+        ImageError::Locked { holder, .. } => {
+            let holder = holder.as_deref().unwrap_or_default();
+            Exception::ImageLocked.make(py, &message, &[("holder", &holder)])
+        }
         ImageError::Denied { .. } => raise(py, Exception::ImageDenied, &message),
         ImageError::BadSize { size, .. } => {
             Exception::BadSize.make(py, &message, &[("size_bytes", size)])

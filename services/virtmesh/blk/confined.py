@@ -6,6 +6,7 @@ from outside can it be told who else has it.
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,19 +19,25 @@ from virtmesh.blk.options import check_options, make_image
 from virtmesh.blk.settings import NONE
 from virtmesh.blk.write_log import make_write_log
 from virtmesh.sandbox import Access, Needs
-from virtmesh_common.blk.errors import ImageError
+from virtmesh_common.blk.errors import ImageError, ImageLocked
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from virtmesh.blk.settings import BlkOptions
     from virtmesh.mmio.quirks import Quirk
 
 LOOPS = (Path("/sys/block"), Path("/sys/devices/virtual/block"))
 """Where loop devices say which files they use."""
 ENTER = "io_uring_enter"
 RINGS = ("io_uring_setup", "io_uring_register")
-"""What makes rings. They are made before the service is sealed, and limited to the image: seccomp
-does not see what goes through a ring."""
+"""What makes rings, of an odd number of entries: libuv, which asks for an even one, gets none. They
+are made before the service is sealed, and limited to the image: seccomp does not see what goes
+through a ring."""
+LEAVING_SECONDS = 10.0
+"""How long a disk that is started again waits for an image that nobody seems to have: the storage
+may hang in what it was told by the service that was killed. It is more than what counts as an early
+death (`local/restarts.py`): the disk is not held, but is there again once the storage answers."""
 BLKDISCARD = 0x1277
 """The request of ioctl for block device nodes."""
 # ruff: noqa: A002 - format is the name of the option
@@ -56,16 +63,30 @@ def prepare(
     make_image(options, size, creation_mark, resume=resume)
     check_image(image, read_only=options.read_only, is_raw=resume or format == RAW)
     try:
-        try_image(
-            str(image),
-            options.read_only,
-            options.block_size,
-            bypass_cache=options.cache == NONE,
-        )
+        lock(options, LEAVING_SECONDS if resume else 0)
     except ImageError as error:
         raise add_hint(error, image, options.block_size) from error
     if creation_mark is not None:
         leave_creation_mark(creation_mark)
+
+
+def lock(options: BlkOptions, patience: float) -> None:
+    """See whether the image can be had, and let it go again; wait while nobody seems to have it.
+
+    Errors: ImageError.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return try_image(  # which waits a while itself
+                str(options.image),
+                options.read_only,
+                options.block_size,
+                bypass_cache=options.cache == NONE,
+            )
+        except ImageLocked as error:
+            if error.metadata["holder"] or time.monotonic() >= deadline:
+                raise
 
 
 def needs(

@@ -107,9 +107,14 @@ def add_hint(error: ImageError, path: Path, block_size: int) -> ImageError:
                 f"{path}: permission denied: give this user read and write access, or use"
                 " --read-only"
             )
-        case BadSize() if path.is_file():
+        case BadSize() if path.is_file() and is_odd(path.stat().st_size, block_size):
             return BadSize(_size_hint(path, path.stat().st_size, block_size))
     return error
+
+
+def is_odd(size: int, block_size: int) -> bool:
+    """Say whether no disk of these blocks has this size. Those of the storage may be larger."""
+    return size == 0 or size % block_size > 0
 
 
 def _size_hint(path: Path, size: int, block_size: int) -> str:

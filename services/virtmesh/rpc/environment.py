@@ -13,4 +13,3 @@ import virtmesh.telemetry.lean_structlog  # noqa: F401 - before structlog is imp
 
 os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-os.environ["UV_USE_IO_URING"] = "0"  # libuv: seccomp does not see what goes through a ring.

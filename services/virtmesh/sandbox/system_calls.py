@@ -44,7 +44,8 @@ ALLOWED_ON = {
 CONNECTING = ("bind", "connect", "socket")
 """What a service calls that opens connections all of its life: gRPC looks for IPv6 by bind."""
 
-UNKNOWN = ("io_uring_enter", "io_uring_register", "io_uring_setup")
+MAKE_RING = "io_uring_setup"
+UNKNOWN = ("io_uring_enter", "io_uring_register", MAKE_RING)
 """What is unknown from the start, before the loop of uvloop is made: it would wait by io_uring
 otherwise, whose requests seccomp does not see."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import virtmesh_client
-from tests.integration.kernel.test_storage_errors import as_root
+from tests.integration.kernel.test_storage_errors import as_root, mounted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,6 +47,23 @@ def flags_of(cli: Cli, image: Path) -> list[int]:
     abouts = [(process / "fdinfo" / number).read_text() for number in numbers]
     lines = [line for about in abouts for line in about.splitlines()]
     return [int(line.split()[1], 8) for line in lines if line.startswith("flags:")]
+
+
+def rings_of(cli: Cli) -> list[str]:
+    """Return what the system says of the rings of io_uring that the disk has."""
+    process = Path(f"/proc/{cli.process('vda').pid}")
+    numbers = [one.name for one in (process / "fd").iterdir() if "io_uring" in str(one.readlink())]
+    return [(process / "fdinfo" / number).read_text() for number in numbers]
+
+
+def test_a_disk_has_no_ring_but_those_for_its_image(cli: Cli) -> None:
+    """Another one, such as libuv's, would do what seccomp forbids."""
+    cli.up("--no-serial", "--disk", "disk.img,size=1M,cache=none,queues=2")
+    with virtmesh_client.connect(cli.state.address) as machine:
+        info = machine.disk("vda").info()
+    rings = rings_of(cli)
+    assert all("disk.img" in ring for ring in rings), rings
+    assert len(rings) == (2 if info.engine == "io_uring" else 0)
 
 
 def test_a_disk_past_the_page_cache_says_how(cli: Cli) -> None:
@@ -95,6 +112,19 @@ def test_an_engine_that_can_not_be_had_is_an_error_at_the_start(cli: Cli) -> Non
     result = cli("up", "-d", "--no-serial", "--disk", "disk.img,size=1M,engine=io_uring")
     assert result.returncode != 0
     assert "for disks past the page cache" in result.stderr
+
+
+@as_root
+def test_an_image_that_ends_within_a_block_of_the_storage_is_told_its_blocks(
+    cli: Cli, large_blocks: str
+) -> None:
+    """They are not those of the disk, of which it has a whole number."""
+    subprocess.run(["mkfs.ext4", "-q", "-O", "^has_journal", large_blocks], check=True)
+    with mounted(cli.folder / "large", large_blocks):
+        (cli.folder / "large" / "disk.img").write_bytes(bytes(BLOCK + 512))
+        result = cli("up", "-d", "--no-serial", "--disk", "large/disk.img,cache=none")
+    assert result.returncode != 0
+    assert "not a multiple of 4096: enlarge it" in result.stderr
 
 
 @as_root

@@ -71,6 +71,15 @@ def test_rings_are_made_before_the_seal_only() -> None:
     assert not making & names(disk, "allowed")
 
 
+def test_who_makes_rings_makes_them_of_an_odd_number_of_entries() -> None:
+    """The ring of libuv would be limited to nothing, and it asks for an even one."""
+    disk = Needs(unsealed_calls=("io_uring_setup",))
+
+    [rule] = [one for one in rules(disk, "early") if one["syscall"] == "io_uring_setup"]
+    is_even = {"index": 0, "type": "dword", "op": {"masked_eq": 1}, "val": 0}
+    assert rule["args"] == [is_even]
+
+
 def test_only_who_connects_makes_sockets() -> None:
     """Nobody listens at a new place."""
     device, kernel = Needs(), Needs(connects=True)
