@@ -4,6 +4,7 @@
 //! the queue. While a thread executes writes in line, it leaves it at the [`desk`], where another thread
 //! takes it if the storage hangs.
 
+mod storage;
 mod waiting;
 
 use std::collections::VecDeque;
@@ -139,9 +140,11 @@ fn take(seat: &mut Seat) -> Result<bool, String> {
         // The driver may answer what it is told now.
         return Ok(thread.publish());
     }
+    // What was put into the ring before waits no longer; where the queue is idle, the wait itself tells of it.
+    thread.tell()?;
     // Chains before a malformed one are still executed.
     let malformed = thread.parse();
-    thread.submit()?;
+    thread.submit();
     let broken = taken.map_err(|cause| violation::of_ring(&queue.interrupt, index, &cause));
     // It goes with the seat: another thread that takes it pops no more either.
     thread.broken = broken.err().or(malformed);
@@ -247,15 +250,14 @@ impl QueueThread {
     }
 
     /// Execute what never waits, and submit the rest; what is left are writes to execute in line.
-    fn submit(&mut self) -> Result<(), String> {
+    fn submit(&mut self) {
         let before = self
             .queue
             .active
             .fetch_add(self.jobs.len(), Ordering::SeqCst);
         held::take_out(&mut self.jobs, self.queue.interrupt.faults(), &self.engine);
         if let Some(flights) = &mut self.flights {
-            let begun = flights.submit(&mut self.jobs);
-            begun.map_err(|cause| format!("the storage takes no requests: {cause}"))?;
+            flights.add(&mut self.jobs);
         }
         let is_alone = before == 1 && self.jobs.len() == 1;
         self.take_writes(is_alone);
@@ -270,36 +272,6 @@ impl QueueThread {
         }
         drop(rest);
         self.jobs = jobs;
-        Ok(())
-    }
-
-    /// Take what the storage has executed. What it did not do whole is done again by the engine.
-    fn reap(&mut self) {
-        let Some(flights) = &mut self.flights else {
-            return;
-        };
-        flights.reap(self.pending.used(), &mut self.jobs);
-        if !self.jobs.is_empty() {
-            self.engine
-                .submit(&mut self.jobs.drain(..), self.pending.used());
-        }
-        if self.pending.is_full() {
-            self.publish();
-        }
-    }
-
-    /// Wait for all that the storage executes.
-    fn drain(&mut self) {
-        while let Some(flights) = self
-            .flights
-            .as_mut()
-            .filter(|flights| flights.in_flight() > 0)
-        {
-            if flights.wait().is_err() {
-                return;
-            }
-            self.reap();
-        }
     }
 
     /// Take out of the jobs what is to be executed in line though it may wait.

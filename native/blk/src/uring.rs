@@ -6,8 +6,8 @@
 //! what the system did not do whole, which is done again there, so that errors are reported and held in one
 //! place.
 //!
-//! Rings are made with the engine, and are limited for good to reading and writing the image: seccomp does
-//! not see what goes through a ring, and lets a service make no other one.
+//! Rings are made with the engine, and are limited for good to reading, writing and waiting for what is open:
+//! seccomp does not see what goes through a ring, and lets a service make no other one.
 
 mod flights;
 
@@ -20,6 +20,7 @@ use io_uring::register::Restriction;
 use io_uring::{IoUring, opcode, squeue};
 
 pub use flights::Flights;
+pub(crate) use flights::Heard;
 
 use crate::engine::{Engine, SyncEngine};
 use crate::image::Image;
@@ -140,7 +141,7 @@ impl Rings {
     }
 }
 
-/// Make a ring that can only read and write one file, as its registered file 0.
+/// Make a ring that can only read, write and wait for what is open. The image is its registered file 0.
 ///
 /// The system makes the number of entries a power of two. An odd one is asked for: by that the filter of the
 /// service tells our rings from libuv's, which would be limited to nothing (`sandbox/filters.py`).
@@ -164,7 +165,9 @@ fn make_ring(entries: u32, file: RawFd) -> io::Result<IoUring> {
         Restriction::sqe_op(opcode::Readv::CODE),
         Restriction::sqe_op(opcode::Write::CODE),
         Restriction::sqe_op(opcode::Writev::CODE),
-        Restriction::sqe_flags_required(squeue::Flags::FIXED_FILE.bits()),
+        Restriction::sqe_op(opcode::PollAdd::CODE),
+        Restriction::sqe_op(opcode::PollRemove::CODE),
+        Restriction::sqe_flags_allowed(squeue::Flags::FIXED_FILE.bits()),
     ];
     submitter.register_restrictions(&mut limits)?;
     submitter.register_enable_rings()?;

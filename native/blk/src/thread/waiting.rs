@@ -1,12 +1,12 @@
 //! How the thread of a queue waits: it polls its ring for a while, if that may win, and sleeps.
 
 use std::hint;
+use std::io;
 
-use virtmesh_device::{EventKind, NOTIFY_WAY_EVENTFD, TraceEvent, now};
+use virtmesh_device::{EventKind, Kick, NOTIFY_WAY_EVENTFD, TraceEvent, now};
 
 use super::QueueThread;
 use crate::doorbell;
-use crate::uring::Flights;
 
 /// Pauses of the processor between two looks at a ring that is polled.
 const SPINS: u32 = 4;
@@ -26,13 +26,29 @@ impl QueueThread {
         if (more && !stuck) || self.is_stopping() {
             return Ok(());
         }
-        let storage = self.flights.as_ref().and_then(Flights::ended);
-        doorbell::wait(&self.queue.wake, self.kick.as_ref(), storage, || {
-            self.hear()
-        })
-        .map_err(|cause| format!("cannot wait for notifications: {cause}"))?;
+        self.sleep()
+            .map_err(|cause| format!("cannot wait for notifications: {cause}"))?;
         let is_free = self.processors.are_many(begun_ns);
         self.poller.slept(now().saturating_sub(begun_ns), is_free);
+        Ok(())
+    }
+
+    /// Sleep until there is something to look at.
+    fn sleep(&mut self) -> io::Result<()> {
+        if self.flights.is_none() {
+            return doorbell::wait(&self.queue.wake, self.kick.as_ref(), || self.hear());
+        }
+        while let Some(flights) = &mut self.flights {
+            flights.listen(&self.queue.wake, self.kick.as_ref())?;
+            let heard = self.reap();
+            if heard.woken {
+                self.queue.wake.drain();
+            }
+            let lost = heard.kicked && self.kick.as_ref().is_some_and(Kick::drain) && !self.hear();
+            if heard.woken || heard.ended || !lost {
+                break;
+            }
+        }
         Ok(())
     }
 

@@ -6,12 +6,13 @@
 
 use std::io;
 use std::mem;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use io_uring::{IoUring, opcode, squeue, types};
+use virtmesh_device::{EventFd, Kick};
 
 use super::Rings;
 use crate::buffer::Buffer;
@@ -30,6 +31,23 @@ const IMAGE: types::Fixed = types::Fixed(0);
 /// Until entries are offered again that the system had no memory for.
 const PAUSE: Duration = Duration::from_millis(1);
 
+const READABLE: u32 = libc::POLLIN as u32;
+/// What a wait listens for beside requests: that the queue's thread is woken, and that the driver notifies.
+const LISTENERS: [u64; 2] = [u64::MAX - 1, u64::MAX];
+/// Names the end of such a wait.
+const REMOVED: u64 = u64::MAX - 2;
+
+/// What ended a wait.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Heard {
+    /// The thread was woken.
+    pub woken: bool,
+    /// The driver has notified.
+    pub kicked: bool,
+    /// A request has ended.
+    pub ended: bool,
+}
+
 /// A ring, and the requests that are in it.
 pub struct Flights {
     /// Here until this is dropped.
@@ -41,6 +59,9 @@ pub struct Flights {
     free: Vec<usize>,
     /// Jobs that are left to others; used again.
     rest: Vec<Job>,
+    /// Which of [`LISTENERS`] are in the ring.
+    listening: [bool; 2],
+    heard: Heard,
 }
 
 struct Flight {
@@ -60,20 +81,29 @@ impl Flights {
             entries: (0..count).map(|_| None).collect(),
             free: (0..count).rev().collect(),
             rest: Vec::new(),
+            listening: [false; 2],
+            heard: Heard::default(),
         }
     }
 
-    /// Begin those jobs that are for a ring. The others stay.
+    /// Put those jobs into the ring that are for one. The others stay. The system is told by the next
+    /// [`Flights::tell`] or wait.
+    pub(crate) fn add(&mut self, jobs: &mut Vec<Job>) {
+        let look = Look::default();
+        let mut rest = mem::take(&mut self.rest);
+        rest.extend(jobs.drain(..).filter_map(|job| self.begin(job, &look)));
+        self.rest = mem::replace(jobs, rest);
+    }
+
+    /// Tell the system of what was put into the ring.
     ///
     /// # Errors
     /// When the system takes no entries, for a reason that does not pass.
-    pub(crate) fn submit(&mut self, jobs: &mut Vec<Job>) -> io::Result<()> {
-        let look = Look::default();
-        let mut rest = mem::take(&mut self.rest);
-        let before = self.free.len();
-        rest.extend(jobs.drain(..).filter_map(|job| self.begin(job, &look)));
-        self.rest = mem::replace(jobs, rest);
-        if self.free.len() == before {
+    pub(crate) fn tell(&mut self) -> io::Result<()> {
+        let Some(ring) = &mut self.ring else {
+            return Ok(());
+        };
+        if ring.submission().is_empty() {
             return Ok(());
         }
         self.enter(0)
@@ -123,10 +153,18 @@ impl Flights {
         };
         let mut free_ns = 0;
         for completion in ring.completion() {
-            let index = usize::try_from(completion.user_data()).unwrap_or(usize::MAX);
+            let name = completion.user_data();
+            if let Some(place) = LISTENERS.iter().position(|one| *one == name) {
+                self.listening[place] = false;
+                self.heard.woken |= place == 0;
+                self.heard.kicked |= place == 1;
+                continue;
+            }
+            let index = usize::try_from(name).unwrap_or(usize::MAX);
             let Some(flight) = self.entries.get_mut(index).and_then(Option::take) else {
-                continue; // Not reached: the system returns what it was given.
+                continue; // The end of a listener.
             };
+            self.heard.ended = true;
             self.free.push(index);
             let Flight {
                 job, turn, length, ..
@@ -143,21 +181,72 @@ impl Flights {
     /// Wait until at least one has ended, if there is one.
     ///
     /// # Errors
-    /// As for [`Flights::submit`].
+    /// As for [`Flights::tell`].
     pub(crate) fn wait(&mut self) -> io::Result<()> {
         self.enter(usize::from(self.in_flight() > 0))
+    }
+
+    /// Wait until one has ended, or one of these is readable. What it was, [`Flights::heard`] tells after the
+    /// next [`Flights::reap`].
+    ///
+    /// # Errors
+    /// As for [`Flights::tell`].
+    pub(crate) fn listen(&mut self, wake: &EventFd, kick: Option<&Kick>) -> io::Result<()> {
+        let descriptors = [Some(wake.as_fd()), kick.map(AsFd::as_fd)];
+        for (place, descriptor) in descriptors.into_iter().enumerate() {
+            let Some(descriptor) = descriptor.filter(|_| !self.listening[place]) else {
+                continue;
+            };
+            let descriptor = types::Fd(descriptor.as_raw_fd());
+            self.push(
+                &opcode::PollAdd::new(descriptor, READABLE)
+                    .build()
+                    .user_data(LISTENERS[place]),
+            )?;
+            self.listening[place] = true;
+        }
+        self.enter(1)
+    }
+
+    /// What was heard since this was asked last.
+    pub(crate) fn heard(&mut self) -> Heard {
+        mem::take(&mut self.heard)
+    }
+
+    /// Listen no more: the ring is for another thread then. Nothing is in flight.
+    ///
+    /// # Errors
+    /// As for [`Flights::tell`].
+    pub(crate) fn end(&mut self) -> io::Result<()> {
+        for (place, name) in LISTENERS.into_iter().enumerate() {
+            if self.listening[place] {
+                self.push(&opcode::PollRemove::new(name).build().user_data(REMOVED))?;
+            }
+        }
+        while self.listening.contains(&true) {
+            self.enter(1)?;
+            self.reap(&mut Vec::new(), &mut Vec::new());
+        }
+        Ok(())
+    }
+
+    /// Put an entry that has no pointers into the ring.
+    fn push(&mut self, entry: &squeue::Entry) -> io::Result<()> {
+        loop {
+            let Some(ring) = &mut self.ring else {
+                return Ok(());
+            };
+            // SAFETY: the system keeps the file of the descriptor by itself.
+            if unsafe { ring.submission().push(entry) }.is_ok() {
+                return Ok(());
+            }
+            self.enter(0)?;
+        }
     }
 
     /// How many are being executed.
     pub(crate) fn in_flight(&self) -> usize {
         self.entries.len() - self.free.len()
-    }
-
-    /// What is readable once one has ended; None if there is none.
-    pub(crate) fn ended(&self) -> Option<BorrowedFd<'_>> {
-        let ring = self.ring.as_ref().filter(|_| self.in_flight() > 0)?;
-        // SAFETY: the ring keeps it open.
-        Some(unsafe { BorrowedFd::borrow_raw(ring.as_raw_fd()) })
     }
 
     /// Offer the system all entries, and wait for `wanted` completions.
@@ -181,7 +270,7 @@ impl Flights {
 
 impl Drop for Flights {
     fn drop(&mut self) {
-        if self.in_flight() > 0 {
+        if self.in_flight() > 0 || self.listening.contains(&true) {
             // Only after an error that does not pass, or a panic: the system may still write there.
             mem::forget(mem::take(&mut self.entries));
             mem::forget(self.ring.take());
