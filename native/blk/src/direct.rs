@@ -39,7 +39,7 @@ impl Direct {
     /// Those of the system: `EINVAL` if the file system has no direct I/O.
     pub fn begin(file: &File) -> io::Result<Self> {
         set_direct(file)?;
-        let (memory, block) = match told(file) {
+        let (memory, block) = match told(file)? {
             Some(alignment) => alignment,
             None => find(file)?,
         };
@@ -219,8 +219,9 @@ fn set_direct(file: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// The alignments of memory and of offsets, if the system tells them (Linux 6.1 and later).
-fn told(file: &File) -> Option<(u32, u32)> {
+/// The alignments of memory and of offsets, if the system tells them (Linux 6.1 and later). It is an error if
+/// it tells that there is no direct I/O: reads and writes would go through the page cache all the same.
+fn told(file: &File) -> io::Result<Option<(u32, u32)>> {
     // SAFETY: all of its bytes may be 0.
     let mut about: libc::statx = unsafe { std::mem::zeroed() };
     // SAFETY: the path is empty and ends with 0; the answer is as large as it has to be.
@@ -235,8 +236,11 @@ fn told(file: &File) -> Option<(u32, u32)> {
     };
     let (memory, block) = (about.stx_dio_mem_align, about.stx_dio_offset_align);
     let is_told = asked == 0 && about.stx_mask & libc::STATX_DIOALIGN != 0;
-    // 0 means that there is no direct I/O; then a try tells why.
-    (is_told && memory.is_power_of_two() && block.is_power_of_two()).then_some((memory, block))
+    if is_told && (memory, block) == (0, 0) {
+        return Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP));
+    }
+    let is_usable = is_told && memory.is_power_of_two() && block.is_power_of_two();
+    Ok(is_usable.then_some((memory, block)))
 }
 
 /// The first alignment by which the file can be read.

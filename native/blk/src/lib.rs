@@ -50,6 +50,7 @@
 //! | others on the host | image truncated or grown | requests past its end fail; no write grows it. A truncation between that check and the write can grow it back |
 //! | others on the host | image used twice | `flock`, and the locks of QEMU; programs that honour neither are not kept out |
 //! | storage | hangs in some requests | others go on: the pool grows by as many threads as are stuck, within a bound, and no queue has all of it; a queue whose thread is stuck in a write gets another one, once |
+//! | storage | executes what a killed service had in a ring | the image stays locked until then, so no write comes after one of the next service. A read can still arrive in guest memory: whoever drives must not give buffers of a dead service to others before the next one answers |
 //! | storage | lost writes | after one failed flush every flush that ends later fails |
 
 mod backlog;
