@@ -1,5 +1,7 @@
 //! A disk: its image, the negotiated features, and the execution of one request.
 
+mod pieces;
+
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,6 +17,7 @@ use crate::request::{Operation, Request, SECTOR_SIZE, Status};
 use crate::spec::VIRTIO_BLK_ID_BYTES;
 use crate::stats::Stats;
 use crate::write_log::{Change, WriteLog};
+use pieces::{Abandoned, in_pieces};
 
 /// Most bytes that are moved, or zeroed, between two looks at whether a reset has abandoned the queue.
 const PIECE: u64 = 4 << 20;
@@ -373,31 +376,4 @@ impl Step {
 /// True for a fault on demand that makes a flush do nothing.
 pub(crate) fn is_lost(fault: Option<&Hit>) -> bool {
     fault.is_some_and(|hit| hit.kind == FaultKind::LostFlush)
-}
-
-/// A reset abandoned the request.
-#[derive(Debug, thiserror::Error)]
-#[error("a reset abandoned the request")]
-struct Abandoned;
-
-/// Do `action` (start, length) for each piece of a length, at least once. An error ends it, and so does
-/// `abandoned`.
-fn in_pieces(
-    length: u64,
-    piece: u64,
-    abandoned: &AtomicBool,
-    mut action: impl FnMut(u64, u64) -> io::Result<()>,
-) -> io::Result<()> {
-    let mut start = 0;
-    loop {
-        if abandoned.load(Ordering::Relaxed) {
-            return Err(io::Error::other(Abandoned));
-        }
-        let now = piece.min(length - start);
-        action(start, now)?;
-        start += now;
-        if start >= length {
-            return Ok(());
-        }
-    }
 }
