@@ -51,7 +51,7 @@ class InputWatch(Generic[Item]):
         self._device = device
         self._retry_for = channel.patience(retry_for)
         self._ends = None if seconds is None else time.monotonic() + seconds
-        self._patience = Patience(channel)
+        self._patience = Patience(channel, self._retry_for)
         self._items: deque[Item] = deque()
         self._lock = threading.Lock()
         self._closed = False

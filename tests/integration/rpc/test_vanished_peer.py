@@ -34,7 +34,7 @@ CLIENT = f"""
 import json, sys, time, virtmesh_client
 address = "{NEAR_ADDRESS}:{PORT}"
 with virtmesh_client.connect(address, keepalive={KEEPALIVE}, insecure=True) as machine:
-    keyboard = machine.input("keyboard")
+    keyboard = machine.input("keyboard", retry_for=0)  # by itself it would wait for the machine
     keyboard.press("a", wait="delivered")
     with keyboard.watch() as watch:
         print("pressed", flush=True)
