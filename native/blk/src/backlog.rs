@@ -17,7 +17,6 @@
 //! Until something is stuck, all of that costs a few comparisons for each job that a thread takes.
 
 use std::mem;
-use std::ptr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -127,11 +126,12 @@ impl Backlog {
 
     /// Take the jobs of one queue out.
     pub fn take_of(&mut self, sink: &Arc<dyn CompletionSink>) -> Vec<Job> {
-        let its = |job: &Job| ptr::addr_eq(Arc::as_ptr(&job.sink), Arc::as_ptr(sink));
+        let queue = queue_of_sink(sink);
+        let its = |job: &Job| queue_of(job) == queue;
         let (mut taken, kept): (Vec<_>, _) = mem::take(&mut self.held).into_iter().partition(its);
         self.held = kept;
         for lanes in [&mut self.fast, &mut self.slow] {
-            taken.extend(lanes.take_of(queue_of_sink(sink)));
+            taken.extend(lanes.take_of(queue));
         }
         taken
     }

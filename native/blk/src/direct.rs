@@ -149,18 +149,15 @@ impl Direct {
             return Ok(());
         }
         let is_whole = inside.len() == bytes.len();
-        let (mut shared, mut alone) = (None, None);
-        if is_whole {
-            shared = Some(self.share());
-        } else {
-            alone = Some(self.blocks.write().unwrap_or_else(PoisonError::into_inner));
+        let alone = || self.blocks.write().unwrap_or_else(PoisonError::into_inner);
+        let _shared = is_whole.then(|| self.share());
+        let _alone = (!is_whole).then(alone);
+        if !is_whole {
             file.read_exact_at(bytes, start)?;
         }
         // SAFETY: the caller vouches for the pieces.
         unsafe { pieces.empty(&mut bytes[inside]) };
-        let written = file.write_all_at(bytes, start);
-        drop((shared.take(), alone.take()));
-        written
+        file.write_all_at(bytes, start)
     }
 }
 

@@ -52,16 +52,20 @@ impl From<io::Error> for LockError {
 /// [`LEAVING`].
 pub(crate) fn lock(file: &File, read_only: bool) -> Result<(), LockError> {
     let deadline = Instant::now() + LEAVING;
-    loop {
-        match try_lock(file, read_only) {
-            Err(LockError::Held(None)) if Instant::now() < deadline => {
-                // Who waits keeps nobody out: two that wait would wait for each other.
-                let_go(file)?;
-                thread::sleep(RETRY);
-            }
-            result => return result,
+    let mut is_first = true;
+    while !try_lock(file, read_only)? {
+        // Who it is, is looked for at first and at last: that reads what every process has open.
+        let is_last = Instant::now() >= deadline;
+        let holder = (is_first || is_last).then(|| find_holder(file)).flatten();
+        if holder.is_some() || is_last {
+            return Err(LockError::Held(holder));
         }
+        is_first = false;
+        // Who waits keeps nobody out: two that wait would wait for each other.
+        let_go(file)?;
+        thread::sleep(RETRY);
     }
+    Ok(())
 }
 
 /// Unlock all bytes.
@@ -74,7 +78,8 @@ fn let_go(file: &File) -> io::Result<()> {
     Ok(())
 }
 
-fn try_lock(file: &File, read_only: bool) -> Result<(), LockError> {
+/// Try once. False if another process has it.
+fn try_lock(file: &File, read_only: bool) -> io::Result<bool> {
     let used: &[_] = if read_only {
         &[CONSISTENT_READ]
     } else {
@@ -90,11 +95,13 @@ fn try_lock(file: &File, read_only: bool) -> Result<(), LockError> {
         .map(|bit| SHARED_BASE + bit)
         .chain(kept.map(|bit| PERM_BASE + bit));
     for byte in own {
-        lock_byte(file, byte)?;
+        if !lock_byte(file, byte)? {
+            return Ok(false);
+        }
     }
     for byte in others {
         if is_locked_by_others(file, byte)? {
-            return Err(LockError::Held(find_holder(file)));
+            return Ok(false);
         }
     }
     let locked = if read_only {
@@ -102,20 +109,21 @@ fn try_lock(file: &File, read_only: bool) -> Result<(), LockError> {
     } else {
         file.try_lock()
     };
-    locked.map_err(|failure| match failure {
-        TryLockError::WouldBlock => LockError::Held(find_holder(file)),
-        TryLockError::Error(cause) => LockError::Io(cause),
-    })
+    match locked {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(cause)) => Err(cause),
+    }
 }
 
-fn lock_byte(file: &File, byte: libc::off_t) -> Result<(), LockError> {
+/// Lock a byte, shared. False if it is locked exclusively: by no QEMU, but by who locks the whole file.
+fn lock_byte(file: &File, byte: libc::off_t) -> io::Result<bool> {
     match control(file, libc::F_OFD_SETLK, libc::F_RDLCK, byte) {
-        Ok(_) => Ok(()),
-        // Held exclusively: by no QEMU, but by who locks the whole file.
+        Ok(_) => Ok(true),
         Err(cause) if matches!(cause.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => {
-            Err(LockError::Held(find_holder(file)))
+            Ok(false)
         }
-        Err(cause) => Err(LockError::Io(cause)),
+        Err(cause) => Err(cause),
     }
 }
 

@@ -19,6 +19,8 @@ use virtmesh_ring::Segment;
 const OK: u8 = 0;
 const IOERR: u8 = 1;
 const BLOCK: usize = 4096;
+/// Where the header of a chain lies that is made by hand: where the driver has no other memory.
+const HEAD: u64 = BASE + (3 << 20);
 
 /// A disk for each way past the page cache that this host has.
 fn disks(content: &[u8]) -> impl Iterator<Item = (Way, Rig)> {
@@ -26,14 +28,33 @@ fn disks(content: &[u8]) -> impl Iterator<Item = (Way, Rig)> {
     ways.filter_map(move |way| Some((way, Rig::by(way, content, (2, 1))?)))
 }
 
-/// Wait for one chain that was added by hand.
-fn finish(driver: &mut Driver) {
+const fn segment(addr: u64, len: u32) -> Segment {
+    Segment { addr, len }
+}
+
+/// Send a chain that is made by hand: its header lies at [`HEAD`]. Wait for it.
+fn ask(driver: &mut Driver, head: [u8; 16], readable: &[Segment], writable: &[Segment]) {
+    driver.ram.write(HEAD, &head).unwrap();
+    let readable = [&[segment(HEAD, 16)], readable].concat();
+    let writable = [writable, &[segment(HEAD + 99, 1)]].concat();
+    driver.queue.add(&readable, &writable).unwrap().unwrap();
+    driver.kick.signal();
     let mut used = Vec::new();
     while driver.queue.pop_used_batch(1, &mut used).unwrap() == 0 {
         if !driver.queue.enable_interrupts() {
             await_event(&driver.call);
         }
     }
+}
+
+/// What lies in guest memory.
+fn bytes_of(driver: &Driver, pieces: &[Segment]) -> Vec<u8> {
+    let bytes = pieces.iter().map(|piece| {
+        let mut bytes = vec![0; piece.len as usize];
+        driver.ram.read(piece.addr, &mut bytes).unwrap();
+        bytes
+    });
+    bytes.flatten().collect()
 }
 
 fn content_of(rig: &Rig) -> Vec<u8> {
@@ -66,44 +87,15 @@ fn the_image_is_open_for_direct_io() {
 fn data_that_is_aligned_to_nothing_is_moved_all_the_same() {
     for (way, rig) in disks(&pattern(1 << 20, 1)) {
         let mut driver = rig.with_driver(PLAIN, 4);
-        let segment = |addr, len| Segment { addr, len };
-        let (head, status, data) = (
-            BASE + (3 << 20),
-            BASE + (3 << 20) + 99,
-            BASE + (3 << 20) + 4097,
-        );
         // Three pieces of odd lengths, 1,024 bytes together.
-        let pieces = [(data, 511), (data + 600, 3), (data + 2000, 510)];
-        let pieces = pieces.map(|(addr, len)| segment(addr, len));
-        driver.ram.write(head, &header(VIRTIO_BLK_T_IN, 3)).unwrap();
-        let writable = [&pieces[..], &[segment(status, 1)]].concat();
-        driver
-            .queue
-            .add(&[segment(head, 16)], &writable)
-            .unwrap()
-            .unwrap();
-        driver.kick.signal();
-        finish(&mut driver);
-        let read = pieces.map(|piece| {
-            let mut bytes = vec![0; piece.len as usize];
-            driver.ram.read(piece.addr, &mut bytes).unwrap();
-            bytes
-        });
-        assert_eq!(read.concat(), pattern(1 << 20, 1)[1536..2560], "{way:?}");
+        let pieces = [(4097, 511), (4697, 3), (6097, 510)];
+        let pieces = pieces.map(|(place, len)| segment(HEAD + place, len));
+        ask(&mut driver, header(VIRTIO_BLK_T_IN, 3), &[], &pieces);
+        let read = bytes_of(&driver, &pieces);
+        assert_eq!(read, pattern(1 << 20, 1)[1536..2560], "{way:?}");
 
-        driver
-            .ram
-            .write(head, &header(VIRTIO_BLK_T_OUT, 100))
-            .unwrap();
-        let readable = [&[segment(head, 16)], &pieces[..]].concat();
-        driver
-            .queue
-            .add(&readable, &[segment(status, 1)])
-            .unwrap()
-            .unwrap();
-        driver.kick.signal();
-        finish(&mut driver);
-        assert_eq!(content_of(&rig)[51_200..52_224], read.concat(), "{way:?}");
+        ask(&mut driver, header(VIRTIO_BLK_T_OUT, 100), &pieces, &[]);
+        assert_eq!(content_of(&rig)[51_200..52_224], read, "{way:?}");
     }
 }
 
@@ -115,29 +107,12 @@ fn data_in_several_aligned_pieces_is_moved_in_order() {
         for count in [2, 3, 7] {
             let mut driver = Driver::new(PLAIN, 4);
             rig.start(0, &driver);
-            let segment = |addr, len| Segment { addr, len };
-            let (head, status) = (BASE + (3 << 20), BASE + (3 << 20) + 99);
             // Backwards in memory, with gaps.
             let pieces: Vec<_> = (1..=count)
-                .map(|place| segment(head + (8 - place) * 8192, 1536))
+                .map(|place| segment(HEAD + (8 - place) * 8192, 1536))
                 .collect();
-            driver.ram.write(head, &header(VIRTIO_BLK_T_IN, 6)).unwrap();
-            let writable = [&pieces[..], &[segment(status, 1)]].concat();
-            driver
-                .queue
-                .add(&[segment(head, 16)], &writable)
-                .unwrap()
-                .unwrap();
-            driver.kick.signal();
-            finish(&mut driver);
-            let read: Vec<_> = pieces
-                .iter()
-                .flat_map(|piece| {
-                    let mut bytes = vec![0; 1536];
-                    driver.ram.read(piece.addr, &mut bytes).unwrap();
-                    bytes
-                })
-                .collect();
+            ask(&mut driver, header(VIRTIO_BLK_T_IN, 6), &[], &pieces);
+            let read = bytes_of(&driver, &pieces);
             assert!(read == content[3072..][..read.len()], "{way:?} {count}");
             rig.device.request_stop(0);
             assert!(rig.device.join(0, PATIENCE));

@@ -43,7 +43,7 @@ pub fn poll_limit(time_us: u32, on_one_processor: bool) -> PollLimit {
 /// The engine of this name.
 pub fn engine_choice(name: &str) -> PyResult<EngineChoice> {
     EngineChoice::of_name(name).ok_or_else(|| {
-        let names = EngineChoice::NAMES.join(", ");
+        let names = EngineChoice::NAMED.map(|(name, _)| name).join(", ");
         PyValueError::new_err(format!("there is no engine {name:?}: give one of {names}"))
     })
 }

@@ -32,8 +32,8 @@ LOOPS = (Path("/sys/block"), Path("/sys/devices/virtual/block"))
 ENTER = "io_uring_enter"
 RINGS = ("io_uring_setup", "io_uring_register")
 """What makes rings, of an odd number of entries: libuv, which asks for an even one, gets none. They
-are made before the service is sealed, and limited to the image: seccomp does not see what goes
-through a ring."""
+are made before the service is sealed, and limited to what it has open: seccomp does not see what
+goes through a ring."""
 LEAVING_SECONDS = 10.0
 """How long a disk that is started again waits for an image that nobody seems to have: the storage
 may hang in what it was told by the service that was killed. It is more than what counts as an early

@@ -10,10 +10,9 @@ import os
 from pathlib import Path
 
 from virtmesh_common.blk.errors import ImageLocked
+from virtmesh_common.kernel_file import read_kernel_file
 
 SYSTEM_BLOCK = Path("/sys/block")
-PAGE_BYTES = 4096
-"""Longest attribute of sysfs."""
 
 
 def find_loop(image: Path, *, read_only: bool, system: Path = SYSTEM_BLOCK) -> str | None:
@@ -30,23 +29,14 @@ def find_loop(image: Path, *, read_only: bool, system: Path = SYSTEM_BLOCK) -> s
     path = None
     for name in names:
         try:
-            backing = os.fsdecode(_read(f"{system}/{name}/loop/backing_file")).rstrip("\n")
-            writes = _read(f"{system}/{name}/ro").strip() == b"0"
+            backing = read_kernel_file(f"{system}/{name}/loop/backing_file").rstrip(b"\n")
+            writes = read_kernel_file(f"{system}/{name}/ro").strip() == b"0"
             path = path or str(image.resolve())
         except OSError:
             continue  # It has no file.
-        if backing == path and (writes or not read_only):
+        if os.fsdecode(backing) == path and (writes or not read_only):
             return f"/dev/{name}"
     return None
-
-
-def _read(path: str) -> bytes:
-    """Read an attribute of the kernel: at most a page. Errors: OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return os.read(descriptor, PAGE_BYTES)
-    finally:
-        os.close(descriptor)
 
 
 def refuse_loops(image: Path, *, read_only: bool) -> None:

@@ -92,8 +92,10 @@ class MachineDevice(ABC):
         """The request that it had been executing for longest, at the last look."""
         self._looked_at = (0, 0)
         """Its requests and interrupts at the last look that was due."""
-        self._turns, self._rest = 0, IDLE_LOOKS
+        self._turns = 0
         """Turns since that look."""
+        self._rest = IDLE_LOOKS
+        """Turns after which it is looked at although it does nothing."""
         self._looks = 0
         """Looks that were begun."""
         self._newest_look = 0
@@ -174,14 +176,9 @@ class MachineDevice(ABC):
         """Say, once each WATCH_S, whether to look now: an idle device is left alone for longer."""
         counted = (self.requests, self.interrupts)
         self._turns += 1
-        is_due = (
-            self.silent
-            or self._executing is not None
-            or counted != self._looked_at
-            or self._turns >= self._rest
-        )
+        is_idle = self._turns >= self._rest
+        is_due = self.silent or self._executing is not None or counted != self._looked_at or is_idle
         if is_due:
-            is_idle = self._turns >= self._rest
             self._rest = min(2 * self._rest, IDLE_LOOKS_MAX) if is_idle else IDLE_LOOKS
             self._looked_at, self._turns = counted, 0
         return is_due

@@ -40,7 +40,7 @@ AT_ONCE, TURNS = 16, 3
 asked at once. Each has ANSWER_SECONDS from when it is asked, and 64 that answer at the same time
 are not read within that on a busy host. If none answers, a page takes three seconds of its five."""
 ANSWER_SECONDS = 1.0
-"""How long a device may take to say what it measures. All are asked at the same time."""
+"""How long a device may take to say what it measures, from when it is asked."""
 
 UP = gauge(
     "virtmesh_machine_device_up",

@@ -26,6 +26,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from virtmesh.local.readiness import REQUEST_ID
 from virtmesh.machine import WatchdogPolicy
 from virtmesh_common.channel import open_sync_channel
+from virtmesh_common.kernel_file import read_kernel_file
 from virtmesh_common.request_id import REQUEST_ID_KEY
 
 if TYPE_CHECKING:
@@ -47,13 +48,11 @@ CALL_SECONDS = 30.0
 """How long one call may wait: a process that was stopped answers it when it goes on."""
 UNANSWERED = {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE}
 """What a call ends with that the service has not answered."""
-WAITS = ("do_epoll_wait", "ep_poll")
+WAITS = (b"do_epoll_wait", b"ep_poll")
 """Begins of what functions of Linux are called in which a thread waits for events."""
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 STOPPED, TRACED, UNINTERRUPTIBLE, RUNNING = "T", "t", "D", "R"
 """States of a process (proc_pid_stat(5))."""
-PROC_BYTES = 4096
-"""More than what is read of /proc has."""
 BUSY_PART = 0.5
 """A loop that takes at least such a part of a processor is busy."""
 
@@ -70,7 +69,7 @@ class Seen:
     def of(cls, pid: int) -> Self | None:
         """Look at a process; None if it has ended."""
         try:
-            text = _read(f"/proc/{pid}/task/{pid}/stat")
+            text = read_kernel_file(f"/proc/{pid}/task/{pid}/stat").decode("ascii", "replace")
         except OSError:
             return None
         # The name, field 2, may contain any character. The state follows its last parenthesis.
@@ -82,7 +81,7 @@ class Seen:
     def waits(pid: int) -> bool:
         """Say whether it waits for events; False where the host's kernel does not tell."""
         try:
-            return _read(f"/proc/{pid}/task/{pid}/wchan").startswith(WAITS)
+            return read_kernel_file(f"/proc/{pid}/task/{pid}/wchan").startswith(WAITS)
         except OSError:
             return False
 
@@ -98,18 +97,6 @@ class Seen:
         if part >= BUSY_PART or self.state == RUNNING:  # it may get little of a busy host
             return f"its event loop is busy, and takes {min(part, 1):.0%} of a processor"
         return "its event loop waits for something else"
-
-
-def _read(path: str) -> str:
-    """Read a small file of /proc, which comes in one piece. Errors: OSError.
-
-    There may be 64 processes, and they are looked at each second.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return os.read(descriptor, PROC_BYTES).decode("ascii", "replace")
-    finally:
-        os.close(descriptor)
 
 
 class Call:

@@ -115,6 +115,13 @@ async def port(
     await channel.close()
 
 
+async def give_first(process: Process, port: LastingPort, first: PortDriver) -> None:
+    """Have the first process come, and be given ten characters."""
+    port.came(first.as_driver())
+    port.line.send_now(b"0123456789")
+    await process.until_given("a", b"0123456789")
+
+
 @pytest.mark.parametrize("is_late", [False, True])
 async def test_what_the_driver_has_read_is_not_given_to_the_next_process(
     process: Process, port: LastingPort, device: SimpleNamespace, *, is_late: bool
@@ -123,9 +130,7 @@ async def test_what_the_driver_has_read_is_not_given_to_the_next_process(
     lives = SerialLives(64, 64)
     first, second = PortDriver(lives), PortDriver(lives)
     async with asyncio.timeout(SECONDS):
-        port.came(first.as_driver())
-        port.line.send_now(b"0123456789")
-        await process.until_given("a", b"0123456789")
+        await give_first(process, port, first)
         lives.now.received += 7
         first.lose()
         port.came(second.as_driver())
@@ -146,9 +151,7 @@ async def test_of_two_processes_that_go_the_first_one_had_the_input(
     lives = SerialLives(64, 64)
     first, second, third = PortDriver(lives), PortDriver(lives), PortDriver(lives)
     async with asyncio.timeout(SECONDS):
-        port.came(first.as_driver())
-        port.line.send_now(b"0123456789")
-        await process.until_given("a", b"0123456789")
+        await give_first(process, port, first)
         lives.now.received += 10
         first.lose()
         port.came(second.as_driver())

@@ -43,19 +43,19 @@ pub enum EngineError {
 }
 
 impl EngineChoice {
-    /// Names of all.
-    pub const NAMES: [&'static str; 4] = ["auto", "threads", "io_uring", "null"];
+    /// All, by their names.
+    pub const NAMED: [(&'static str, Self); 4] = [
+        ("auto", Self::Auto),
+        ("threads", Self::Threads),
+        ("io_uring", Self::Uring),
+        ("null", Self::Null),
+    ];
 
     /// The choice of this name.
     #[must_use]
     pub fn of_name(name: &str) -> Option<Self> {
-        match name {
-            "auto" => Some(Self::Auto),
-            "threads" => Some(Self::Threads),
-            "io_uring" => Some(Self::Uring),
-            "null" => Some(Self::Null),
-            _ => None,
-        }
+        let found = Self::NAMED.into_iter().find(|(one, _)| *one == name);
+        found.map(|(_, choice)| choice)
     }
 
     /// Start an engine of so many threads, for so many queues of so many entries.

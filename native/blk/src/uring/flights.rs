@@ -18,7 +18,7 @@ use super::Rings;
 use crate::buffer::Buffer;
 use crate::image::Look;
 use crate::job::Job;
-use crate::request::{Operation, Used};
+use crate::request::{Operation, Request, Used};
 use crate::running::Turn;
 use crate::under_way::WriteUnderWay;
 
@@ -67,8 +67,15 @@ pub struct Flights {
 struct Flight {
     job: Job,
     turn: Turn,
+    transfer: Transfer,
+}
+
+/// What a job moves.
+struct Transfer {
+    offset: u64,
     length: u32,
-    _write: Option<WriteUnderWay>,
+    /// What a write begins; None for a read.
+    write: Option<WriteUnderWay>,
 }
 
 impl Flights {
@@ -114,7 +121,7 @@ impl Flights {
         let (Some(ring), Some(index)) = (&mut self.ring, self.free.last()) else {
             return Some(job);
         };
-        let Some((length, write)) = share_of(&job, look) else {
+        let Some(transfer) = transfer_of(&job, look) else {
             return Some(job);
         };
         let Some(turn) = job.sink.running().begin(&job.request) else {
@@ -128,11 +135,10 @@ impl Flights {
         let flight = self.entries[*index].insert(Flight {
             job,
             turn,
-            length,
-            _write: write,
+            transfer,
         });
-        let entry = entry_of(&flight.job, length);
-        let entry = entry
+        let entry = flight
+            .entry()
             .flags(squeue::Flags::FIXED_FILE)
             .user_data(*index as u64);
         // SAFETY: the buffers and the pieces of the job are valid while it is in `entries`, which never grows.
@@ -167,10 +173,12 @@ impl Flights {
             self.heard.ended = true;
             self.free.push(index);
             let Flight {
-                job, turn, length, ..
+                job,
+                turn,
+                transfer,
             } = flight;
             job.sink.running().end(turn);
-            if u32::try_from(completion.result()) == Ok(length) {
+            if u32::try_from(completion.result()) == Ok(transfer.length) {
                 done.push(job.succeed(&mut free_ns));
             } else {
                 again.push(job);
@@ -178,12 +186,12 @@ impl Flights {
         }
     }
 
-    /// Wait until at least one has ended, if there is one.
+    /// Wait until one of those in flight has ended, or something else is to be reaped.
     ///
     /// # Errors
     /// As for [`Flights::tell`].
     pub(crate) fn wait(&mut self) -> io::Result<()> {
-        self.enter(usize::from(self.in_flight() > 0))
+        self.enter(1)
     }
 
     /// Wait until one has ended, or one of these is readable. What it was, [`Flights::heard`] tells after the
@@ -280,54 +288,66 @@ impl Drop for Flights {
     }
 }
 
-/// The bytes that a job moves, and what a write begins. None if it is not for a ring.
-fn share_of(job: &Job, look: &Look) -> Option<(u32, Option<WriteUnderWay>)> {
+impl Flight {
+    /// Its entry, which has pointers into it.
+    fn entry(&self) -> squeue::Entry {
+        let Transfer { offset, length, .. } = self.transfer;
+        let (request, is_write) = (&self.job.request, self.transfer.write.is_some());
+        let buffer = data_of(request, is_write);
+        let pieces = buffer.pieces();
+        // No more than PIECES_MAX.
+        let count = u32::try_from(pieces.len()).unwrap_or(0);
+        match (pieces, is_write) {
+            ([one], false) => opcode::Read::new(IMAGE, one.iov_base.cast(), length)
+                .offset(offset)
+                .build(),
+            ([one], true) => opcode::Write::new(IMAGE, one.iov_base.cast(), length)
+                .offset(offset)
+                .build(),
+            (_, false) => opcode::Readv::new(IMAGE, pieces.as_ptr(), count)
+                .offset(offset)
+                .build(),
+            (_, true) => opcode::Writev::new(IMAGE, pieces.as_ptr(), count)
+                .offset(offset)
+                .build(),
+        }
+    }
+}
+
+/// What a job moves. None if it is not for a ring.
+fn transfer_of(job: &Job, look: &Look) -> Option<Transfer> {
     if !job.is_plain() {
         return None;
     }
-    let (offset, buffer, is_write) = transfer_of(job)?;
-    let (image, pieces) = (&job.disk.image, buffer.pieces());
+    let (offset, is_write) = match job.request.operation {
+        Operation::Read { offset } => (offset, false),
+        Operation::Write { offset } => (offset, true),
+        _ => return None,
+    };
+    let (image, buffer) = (&job.disk.image, data_of(&job.request, is_write));
+    let (pieces, length) = (buffer.pieces(), buffer.len());
     let is_taken = image.direct()?.takes(pieces, offset);
-    if !is_taken || buffer.is_empty() || buffer.len() > LONGEST || pieces.len() > PIECES_MAX {
+    if !is_taken || buffer.is_empty() || length > LONGEST || pieces.len() > PIECES_MAX {
         return None;
     }
     let write = if is_write {
-        Some(image.begin_write(offset + buffer.len(), look)?)
+        Some(image.begin_write(offset + length, look)?)
     } else {
         None
     };
-    Some((u32::try_from(buffer.len()).ok()?, write))
+    let length = u32::try_from(length).ok()?;
+    Some(Transfer {
+        offset,
+        length,
+        write,
+    })
 }
 
-/// The offset and the data of a read or a write, and whether it is a write.
-fn transfer_of(job: &Job) -> Option<(u64, Buffer<'_>, bool)> {
-    match job.request.operation {
-        Operation::Read { offset } => Some((offset, job.request.writable(), false)),
-        Operation::Write { offset } => Some((offset, job.request.readable(), true)),
-        _ => None,
-    }
-}
-
-/// The entry for a job of so many bytes. It has pointers into the job.
-fn entry_of(job: &Job, length: u32) -> squeue::Entry {
-    let Some((offset, buffer, is_write)) = transfer_of(job) else {
-        return opcode::Nop::new().build(); // Not reached: it has been looked at.
-    };
-    let pieces = buffer.pieces();
-    // No more than PIECES_MAX.
-    let count = u32::try_from(pieces.len()).unwrap_or(0);
-    match (pieces, is_write) {
-        ([one], false) => opcode::Read::new(IMAGE, one.iov_base.cast(), length)
-            .offset(offset)
-            .build(),
-        ([one], true) => opcode::Write::new(IMAGE, one.iov_base.cast(), length)
-            .offset(offset)
-            .build(),
-        (_, false) => opcode::Readv::new(IMAGE, pieces.as_ptr(), count)
-            .offset(offset)
-            .build(),
-        (_, true) => opcode::Writev::new(IMAGE, pieces.as_ptr(), count)
-            .offset(offset)
-            .build(),
+/// The data of a read or a write.
+fn data_of(request: &Request, is_write: bool) -> Buffer<'_> {
+    if is_write {
+        request.readable()
+    } else {
+        request.writable()
     }
 }

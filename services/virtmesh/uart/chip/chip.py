@@ -254,14 +254,16 @@ class Chip:
         if shown == Source.THR_EMPTY.value.iir:
             self.changed = True
             self.transmitter.acknowledge()
-        return shown | IIR_FIFO_ENABLED if self.receiver.fifo_enabled else shown
+        return self._with_fifos(shown)
 
     def look_at_iir(self) -> int | None:
         """Return what IIR shows; None where to read it changes that."""
-        sources = self._sources()
-        if IDENTIFICATION[sources] == Source.THR_EMPTY.value.iir:
-            return None
-        return IDENTIFICATION[sources] | (IIR_FIFO_ENABLED if self.receiver.fifo_enabled else 0)
+        shown = IDENTIFICATION[self._sources()]
+        return None if shown == Source.THR_EMPTY.value.iir else self._with_fifos(shown)
+
+    def _with_fifos(self, shown: int) -> int:
+        """Add to what IIR shows whether the FIFOs are enabled."""
+        return shown | IIR_FIFO_ENABLED if self.receiver.fifo_enabled else shown
 
     def look_at_lsr(self) -> int | None:
         """Return what LSR shows; None where to read it changes that."""
